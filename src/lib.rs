@@ -1,0 +1,41 @@
+//! freshen keeps the software of OCF devices fresh.
+//!
+//! The rooms, in reading order.
+//!
+//! Rooms that decide; they have no sockets, files, tasks or clock:
+//!
+//! - [`update`]: what the device should do next about its software: one pure `step`.
+//! - [`package`]: what an update is, and whether to believe it.
+//! - [`coap`]: a CoAP endpoint: datagrams and time in; requests, datagrams and a deadline out.
+//! - [`dtls`]: secure sessions, one per peer, and who that peer turned out to be.
+//! - [`ocf`]: the device's OCF face: resources, their words, who may touch them.
+//!
+//! Rooms that touch the world, one thing each:
+//!
+//! - [`clock`]: reads the time.
+//! - [`net`]: UDP sockets and multicast groups.
+//! - [`fetch`]: from a URL to a file of known length and digest.
+//! - [`install`]: from a file to running software.
+//! - [`store`]: records kept across power cuts.
+//!
+//! Rooms that put it together:
+//!
+//! - [`config`]: TOML to checked settings.
+//! - [`device`]: owns the machines above and runs the one loop; decides nothing.
+//! - [`cli`]: one file per command.
+//!
+//! `docs/architecture.md` has the arrows between them and the invariants that the tests hold.
+
+pub mod cli;
+pub mod clock;
+pub mod coap;
+pub mod config;
+pub mod device;
+pub mod dtls;
+pub mod fetch;
+pub mod install;
+pub mod net;
+pub mod ocf;
+pub mod package;
+pub mod store;
+pub mod update;
