@@ -114,9 +114,8 @@ fn states() -> Vec<(String, State)> {
 }
 
 fn inputs(state: &State) -> Vec<(&'static str, Input)> {
-    let command = |ask| {
-        Input::Command(Command { door: Door::ProvisioningStatus, asker: String::new(), ask })
-    };
+    let command =
+        |ask| Input::Command(Command { door: Door::ProvisioningStatus, asker: String::new(), ask });
     let offer = Offer {
         package: Digest([8; 32]),
         sequence: 3,
