@@ -17,6 +17,7 @@
 //! - [`fetch`]: from a URL to a file of known length and digest.
 //! - [`install`]: from a file to running software.
 //! - [`store`]: records kept across power cuts.
+//! - [`worker`]: what slow work and the loop that started it share: progress, and whether to stop.
 //!
 //! Rooms that put it together:
 //!
@@ -39,3 +40,4 @@ pub mod ocf;
 pub mod package;
 pub mod store;
 pub mod update;
+pub mod worker;

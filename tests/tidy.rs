@@ -23,12 +23,13 @@ const RULES: &[Rule] = &[
     Rule { room: "ocf", may_know: &["clock", "coap", "update", "package"], never: PURE },
     Rule { room: "store", may_know: &[], never: &["tokio"] },
     Rule { room: "net", may_know: &[], never: &[] },
+    Rule { room: "worker", may_know: &[], never: &["tokio"] },
     Rule {
         room: "fetch",
-        may_know: &["clock", "coap", "dtls", "net", "package"],
+        may_know: &["clock", "coap", "dtls", "net", "package", "worker"],
         never: &["tokio"],
     },
-    Rule { room: "install", may_know: &["clock", "package"], never: &["tokio"] },
+    Rule { room: "install", may_know: &["clock", "package", "worker"], never: &["tokio"] },
     Rule {
         room: "config",
         may_know: &["dtls", "fetch", "install", "ocf", "package", "update"],
@@ -38,7 +39,7 @@ const RULES: &[Rule] = &[
         room: "device",
         may_know: &[
             "clock", "coap", "config", "dtls", "fetch", "install", "net", "ocf", "package",
-            "store", "update",
+            "store", "update", "worker",
         ],
         never: &[],
     },
@@ -46,7 +47,7 @@ const RULES: &[Rule] = &[
         room: "cli",
         may_know: &[
             "clock", "coap", "config", "device", "dtls", "fetch", "install", "net", "ocf",
-            "package", "update",
+            "package", "update", "worker",
         ],
         never: &[],
     },

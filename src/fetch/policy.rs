@@ -1,0 +1,211 @@
+//! Which URLs may be fetched: judged before anything is resolved or sent, and anew for every
+//! redirection.
+
+use url::{Host, Url};
+
+use super::{Error, Settings};
+
+/// A URL that the settings allow, with what is needed to go there.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    /// The URL, in normal form.
+    pub(super) url: Url,
+    /// How to speak there.
+    pub(super) scheme: Scheme,
+    /// The host, without brackets.
+    pub(super) host: String,
+    /// The port, as given or as the scheme has it.
+    pub(super) port: u16,
+}
+
+/// The schemes that this room can speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scheme {
+    Https,
+    Http,
+    Coaps,
+    Coap,
+}
+
+impl Scheme {
+    fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "https" => Some(Self::Https),
+            "http" => Some(Self::Http),
+            "coaps" => Some(Self::Coaps),
+            "coap" => Some(Self::Coap),
+            _ => None,
+        }
+    }
+
+    /// Ports of RFC 9110 section 4.2 and RFC 7252 section 6.
+    fn default_port(self) -> u16 {
+        match self {
+            Self::Https => 443,
+            Self::Http => 80,
+            Self::Coaps => 5684,
+            Self::Coap => 5683,
+        }
+    }
+}
+
+/// Parses and judges an absolute URL.
+pub(super) fn judge(text: &str, settings: &Settings) -> Result<Target, Error> {
+    // The parser drops white space and control characters; whoever sends them has something in mind.
+    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err(bad(text, "it has white space in it"));
+    }
+    let url = Url::parse(text).map_err(|_| bad(text, "it is not an absolute URL"))?;
+    judge_url(url, settings)
+}
+
+/// Judges what [`judge`] would, already parsed.
+pub(super) fn judge_url(url: Url, settings: &Settings) -> Result<Target, Error> {
+    let allowed = settings.allow_schemes.iter().any(|scheme| scheme == url.scheme());
+    let Some(scheme) = Scheme::from_name(url.scheme()).filter(|_| allowed) else {
+        return Err(Error::UnsupportedScheme(url.scheme().to_owned()));
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(bad(url.as_str(), "it has a user name in it"));
+    }
+    if url.fragment().is_some() {
+        return Err(bad(url.as_str(), "it has a fragment"));
+    }
+    let host = match url.host() {
+        Some(Host::Domain(name)) => name.trim_end_matches('.').to_ascii_lowercase(),
+        Some(Host::Ipv4(address)) => address.to_string(),
+        Some(Host::Ipv6(address)) => address.to_string(),
+        None => String::new(),
+    };
+    if host.is_empty() || host.contains('%') {
+        return Err(bad(url.as_str(), "it has no host name"));
+    }
+    let port = url.port().unwrap_or(scheme.default_port());
+    if !host_allowed(&host, settings) || !port_allowed(port, settings) {
+        return Err(Error::HostNotAllowed(host));
+    }
+    Ok(Target { url, scheme, host, port })
+}
+
+fn host_allowed(host: &str, settings: &Settings) -> bool {
+    if settings.allow_hosts.is_empty() {
+        return builtin_host(settings).is_some_and(|builtin| builtin == host);
+    }
+    settings.allow_hosts.iter().any(|pattern| match pattern.to_ascii_lowercase() {
+        any if any == "*" => true,
+        suffix if suffix.starts_with('.') => host.ends_with(&suffix),
+        suffix if suffix.starts_with("*.") => {
+            suffix.strip_prefix('*').is_some_and(|suffix| host.ends_with(suffix))
+        }
+        name => name.trim_end_matches('.') == host,
+    })
+}
+
+fn port_allowed(port: u16, settings: &Settings) -> bool {
+    port != 0 && (settings.allow_ports.is_empty() || settings.allow_ports.contains(&port))
+}
+
+fn builtin_host(settings: &Settings) -> Option<String> {
+    let url = Url::parse(&settings.builtin_url).ok()?;
+    let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']');
+    Some(host.trim_end_matches('.').to_ascii_lowercase())
+}
+
+fn bad(url: &str, why: &'static str) -> Error {
+    Error::BadUrl { url: url.chars().take(URL_SHOWN_MAX).collect(), why }
+}
+
+/// How much of a bad URL is repeated in the error, characters: what a person recognizes it by.
+const URL_SHOWN_MAX: usize = 80;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(hosts: &[&str]) -> Settings {
+        Settings {
+            allow_hosts: hosts.iter().map(|host| host.to_string()).collect(),
+            ..Settings::default()
+        }
+    }
+
+    #[test]
+    fn without_a_list_only_the_builtin_host_is_asked() {
+        let settings =
+            Settings { builtin_url: "https://Updates.example.com/x".into(), ..settings(&[]) };
+        assert!(judge("https://updates.example.com:8443/y", &settings).is_ok());
+        assert!(judge("https://updates.example.com./y", &settings).is_ok());
+        for url in ["https://example.com/", "https://updates.example.com.evil.org/"] {
+            assert!(matches!(judge(url, &settings), Err(Error::HostNotAllowed(_))), "{url}");
+        }
+        let nothing = Settings { builtin_url: String::new(), ..settings };
+        assert!(judge("https://updates.example.com/", &nothing).is_err());
+    }
+
+    #[test]
+    fn a_suffix_covers_hosts_below_it_and_no_other() {
+        for pattern in [".example.com", "*.example.com"] {
+            let settings = settings(&[pattern]);
+            assert!(judge("https://a.b.EXAMPLE.com/", &settings).is_ok());
+            assert!(judge("https://badexample.com/", &settings).is_err());
+            assert!(judge("https://example.com/", &settings).is_err());
+        }
+    }
+
+    #[test]
+    fn a_scheme_that_is_not_allowed_is_told_apart_from_a_bad_url() {
+        let settings = settings(&["*"]);
+        for url in [
+            "http://a.example/",
+            "coap://a.example/",
+            "ftp://a.example/",
+            "file:///etc/passwd",
+            "javascript:alert(1)",
+            "data:,x",
+            "gopher://a.example/",
+        ] {
+            assert!(matches!(judge(url, &settings), Err(Error::UnsupportedScheme(_))), "{url}");
+        }
+        for url in [
+            "",
+            "/x",
+            "updates.example.com/x",
+            "https://",
+            "https:///",
+            "https://[::1",
+            "https://a.example:99999/",
+            "https://u@a.example/",
+            "https://u:p@a.example/",
+            "https://a.example/#top",
+            "https://a.exa mple/",
+            "https://a.example/\n",
+            "ht\ttps://a/",
+            "coaps:x",
+            "coaps:///x",
+        ] {
+            assert!(matches!(judge(url, &settings), Err(Error::BadUrl { .. })), "{url}");
+        }
+    }
+
+    #[test]
+    fn odd_spellings_of_an_address_are_judged_as_that_address() {
+        let settings = settings(&["*"]);
+        for url in
+            ["https://2130706433/", "https://0x7f.1/", "https://0177.0.0.1/", "https://127.1/"]
+        {
+            assert_eq!(judge(url, &settings).unwrap().host, "127.0.0.1", "{url}");
+        }
+        assert_eq!(judge("https://[::ffff:7f00:1]/", &settings).unwrap().host, "::ffff:127.0.0.1");
+    }
+
+    #[test]
+    fn ports_follow_the_scheme_and_the_list() {
+        let mut settings = settings(&["*"]);
+        assert_eq!(judge("https://a.example/", &settings).unwrap().port, 443);
+        assert_eq!(judge("coaps://a.example/", &settings).unwrap().port, 5684);
+        assert!(judge("https://a.example:0/", &settings).is_err());
+        settings.allow_ports = vec![443];
+        assert!(judge("https://a.example:22/", &settings).is_err());
+        assert!(judge("https://a.example/", &settings).is_ok());
+    }
+}
