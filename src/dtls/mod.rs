@@ -18,14 +18,18 @@
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
 mod alert;
+mod cbc;
 mod certificate;
 mod der;
 mod endpoint;
 mod error;
 mod policy;
 mod prf;
+mod protection;
+mod record;
 mod secrets;
 mod suite;
+mod wire;
 
 pub use certificate::{Anchor, OwnCertificate};
 pub use endpoint::{

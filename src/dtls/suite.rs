@@ -24,3 +24,74 @@ pub enum Suite {
     /// transfer: nobody proves anything.
     EcdhAnonAes128CbcSha256 = 0xFF00,
 }
+
+impl Suite {
+    /// The number on the wire.
+    pub fn code(self) -> u16 {
+        self as u16
+    }
+
+    /// The suite with this number, if it is one of ours.
+    pub fn from_code(code: u16) -> Option<Self> {
+        ALL.iter().copied().find(|suite| suite.code() == code)
+    }
+
+    pub(super) fn exchange(self) -> Exchange {
+        match self {
+            Self::EcdheEcdsaAes128Ccm8
+            | Self::EcdheEcdsaAes128Ccm
+            | Self::EcdheEcdsaAes256Ccm8
+            | Self::EcdheEcdsaAes256Ccm
+            | Self::EcdheEcdsaAes128GcmSha256
+            | Self::EcdheEcdsaAes128CbcSha256 => Exchange::EcdheEcdsa,
+            Self::EcdhePskAes128CbcSha256 => Exchange::EcdhePsk,
+            Self::PskAes128Ccm8 => Exchange::Psk,
+            Self::EcdhAnonAes128CbcSha256 => Exchange::EcdhAnon,
+        }
+    }
+
+    pub(super) fn is_cbc(self) -> bool {
+        matches!(
+            self,
+            Self::EcdheEcdsaAes128CbcSha256
+                | Self::EcdhePskAes128CbcSha256
+                | Self::EcdhAnonAes128CbcSha256
+        )
+    }
+}
+
+/// How the two sides come to a secret, and how they prove themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exchange {
+    /// ECDH signed with certificates (RFC 8422).
+    EcdheEcdsa,
+    /// ECDH and a shared key (RFC 5489).
+    EcdhePsk,
+    /// A shared key alone (RFC 4279).
+    Psk,
+    /// ECDH with nobody.
+    EcdhAnon,
+}
+
+impl Exchange {
+    pub(super) fn has_ecdh(self) -> bool {
+        self != Self::Psk
+    }
+
+    pub(super) fn has_psk(self) -> bool {
+        matches!(self, Self::Psk | Self::EcdhePsk)
+    }
+}
+
+/// Every suite of this room.
+pub(super) const ALL: [Suite; 9] = [
+    Suite::EcdheEcdsaAes128Ccm8,
+    Suite::EcdheEcdsaAes128Ccm,
+    Suite::EcdheEcdsaAes256Ccm8,
+    Suite::EcdheEcdsaAes256Ccm,
+    Suite::EcdheEcdsaAes128GcmSha256,
+    Suite::EcdheEcdsaAes128CbcSha256,
+    Suite::EcdhePskAes128CbcSha256,
+    Suite::PskAes128Ccm8,
+    Suite::EcdhAnonAes128CbcSha256,
+];
