@@ -91,3 +91,6 @@ pub(super) const URI_BYTES_MAX: usize = 1024;
 pub(super) const SIGNATURES_MAX: u64 = 8;
 /// Public keys that one device trusts.
 pub const TRUSTED_KEYS_MAX: usize = 16;
+/// The largest window of a zstd payload, as a power of two in bytes: 8 MiB, which RFC 8878
+/// (3.1.1.1.2) recommends every decoder to support. Memory a device needs while it unpacks.
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;

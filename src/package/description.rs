@@ -32,7 +32,7 @@ pub struct Description {
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SignError {
     /// A device would refuse it, for this reason.
-    #[error("no device would accept this package: {0}")]
+    #[error("no device would accept this package")]
     Refused(#[from] Refusal),
     /// The key did not sign.
     #[error(transparent)]

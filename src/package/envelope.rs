@@ -43,8 +43,8 @@ impl<'a> Envelope<'a> {
         let (mut authentication, mut manifest) = (None, None);
         let (mut severed, mut integrated) = (vec![], vec![]);
         Reader::all("the envelope", bytes, |reader| {
-            if reader.tag()? != TAG_ENVELOPE {
-                return Err(reader.fault(Fault::WrongType));
+            if reader.tag() != Ok(TAG_ENVELOPE) {
+                return Err(Refusal::NotAnEnvelope);
             }
             reader.map(|key, value| {
                 match key {

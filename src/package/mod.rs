@@ -20,7 +20,7 @@ mod trust;
 mod verify;
 mod version;
 
-pub use codes::{COMPONENTS_MAX, ENVELOPE_BYTES_MAX, TRUSTED_KEYS_MAX};
+pub use codes::{COMPONENTS_MAX, ENVELOPE_BYTES_MAX, TRUSTED_KEYS_MAX, ZSTD_WINDOW_LOG_MAX};
 pub use description::{Description, SignError};
 pub use digest::Digest;
 pub use manifest::{Component, Format, Identity, Manifest, Source};

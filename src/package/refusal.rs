@@ -16,6 +16,9 @@ pub enum Refusal {
         /// Its length, bytes.
         bytes: usize,
     },
+    /// Something else altogether, or nothing.
+    #[error("it is not a SUIT envelope (CBOR tag 107), as `freshen pack` makes them")]
+    NotAnEnvelope,
     /// Not the CBOR that SUIT prescribes. Whoever made it did not follow the draft, or it was damaged on the way.
     #[error("{part} is not valid: {fault}")]
     Malformed {

@@ -174,8 +174,11 @@ impl Processor {
     }
 }
 
-/// What a command does to a component, where the sequence allows it.
-fn allowed(sequence: Sequence, code: i64) -> Option<fn(&mut State) -> Result<(), Refusal>> {
+/// What a command does to a component.
+type Act = fn(&mut State) -> Result<(), Refusal>;
+
+/// The act of a command, where the sequence allows it.
+fn allowed(sequence: Sequence, code: i64) -> Option<Act> {
     use Sequence::{Install, PayloadFetch, Validate};
     match (sequence, code) {
         (_, command::VENDOR_IDENTIFIER) => Some(State::check_vendor),
