@@ -1,6 +1,7 @@
 //! This room is the command line: one file per command.
 
 mod archive;
+mod device;
 mod inspect;
 mod keygen;
 mod pack;
@@ -22,6 +23,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Device(device::Args),
     Keygen(keygen::Args),
     Pack(pack::Args),
     Inspect(inspect::Args),
@@ -31,6 +33,7 @@ enum Command {
 /// Runs the command named by the process's arguments.
 pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Device(args) => device::run(args),
         Command::Keygen(args) => keygen::run(args),
         Command::Pack(args) => pack::run(args),
         Command::Inspect(args) => inspect::run(args),
