@@ -1,7 +1,18 @@
 //! The endpoint: exchanges, observation and blocks together; the only type other rooms use.
 
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use super::block::{Snapshots, Uploads};
+use super::client::Asking;
+use super::codec::{self, Kind, Malformed, Message, Token};
+use super::duplicates::{Duplicates, Seen};
+use super::exchange::{MessageLayer, Origin, Retransmission};
+use super::observe::Observers;
+use super::random::{Keyed, Random};
+use super::server::{Delayed, Waiting};
+use super::timers::Timer;
 use super::{Code, Request, Response};
 use crate::clock::Instant;
 
@@ -55,14 +66,37 @@ pub struct Watcher<'a> {
     pub request: &'a Request,
 }
 
-/// Numbers that a device may set. The defaults are those of RFC 7252 section 4.8.
+/// What a device may set. Start from [`Config::default`].
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Critical options that the rooms above understand (OCF: 2049, 2053).
     pub options_known: Vec<u16>,
     /// The longest body taken in blocks, bytes.
     pub body_bytes_max: usize,
+    /// Over how long answers to a group are spread (RFC 7252 section 8.2).
+    pub leisure: Duration,
+    /// Whether a request in clear that may change something has to show that it is fresh and that its
+    /// sender can be reached where it says (RFC 9175 section 2).
+    pub echo_before_changes: bool,
+    /// Whether a sender in clear has to show that it can be reached where it says before it gets an
+    /// answer of more than three times its request (RFC 9175 section 2.6).
+    pub echo_before_long_answers: bool,
 }
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            options_known: Vec::new(),
+            body_bytes_max: 64 << 10,
+            leisure: DEFAULT_LEISURE,
+            echo_before_changes: false,
+            echo_before_long_answers: false,
+        }
+    }
+}
+
+/// DEFAULT_LEISURE of RFC 7252 section 4.8.
+pub const DEFAULT_LEISURE: Duration = Duration::from_secs(5);
 
 /// What the endpoint wants done or known.
 #[derive(Debug)]
@@ -96,7 +130,22 @@ pub enum Output {
         /// Whether more may follow: an observation, or a multicast that still collects.
         more: bool,
     },
-    /// No answer will come.
+    /// A part of the body that [`Endpoint::download`] asked for. After the last one comes its
+    /// `Response`, with an empty payload. A part at a lower offset than the one before begins anew:
+    /// the body has changed.
+    Part {
+        /// Which call.
+        call: Call,
+        /// Who sent it.
+        peer: Peer,
+        /// Where in the body it begins, bytes.
+        offset: u64,
+        /// The bytes.
+        bytes: Vec<u8>,
+        /// The length of the whole body, if the server told.
+        size: Option<u64>,
+    },
+    /// No answer, or no further answer, will come.
     Failed {
         /// Which call.
         call: Call,
@@ -117,6 +166,12 @@ pub enum CallError {
     /// A block of the body did not fit the others.
     #[error("the body could not be put together: {0}")]
     Blocks(&'static str),
+    /// The answer has a critical option that is not understood (RFC 7252 section 5.4.1).
+    #[error("the answer has an option that must not be ignored and is not known")]
+    NotUnderstood,
+    /// Too many calls, to this peer or in all, wait already.
+    #[error("too many requests are waiting; try again later")]
+    Busy,
     /// The session it used has ended.
     #[error("the session ended")]
     SessionEnded,
@@ -124,12 +179,43 @@ pub enum CallError {
 
 /// A CoAP endpoint.
 #[derive(Debug)]
-pub struct Endpoint {}
+pub struct Endpoint {
+    pub(super) config: Config,
+    pub(super) keyed: Keyed,
+    pub(super) layer: MessageLayer,
+    pub(super) duplicates: Duplicates,
+    /// Names tickets, calls and what waits; never comes back.
+    pub(super) serial: u64,
+    // As a server:
+    pub(super) requests: BTreeMap<Ticket, Waiting>,
+    pub(super) delayed: BTreeMap<u64, (Peer, Delayed)>,
+    pub(super) uploads: Uploads,
+    pub(super) snapshots: Snapshots,
+    pub(super) observers: Observers,
+    // As a client:
+    pub(super) calls: BTreeMap<Call, Asking>,
+    pub(super) tokens: HashMap<Token, Call, Keyed>,
+}
 
 impl Endpoint {
     /// A new endpoint. `seed` feeds tokens, message ids and jitter; take it from the system.
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
-        unimplemented!()
+        let mut random = Random::new(seed);
+        let keyed = Keyed::new(&mut random);
+        Self {
+            config,
+            layer: MessageLayer::new(random),
+            duplicates: Duplicates::new(keyed.clone()),
+            serial: 0,
+            requests: BTreeMap::new(),
+            delayed: BTreeMap::new(),
+            uploads: Uploads::default(),
+            snapshots: Snapshots::new(keyed.clone()),
+            observers: Observers::default(),
+            calls: BTreeMap::new(),
+            tokens: HashMap::with_hasher(keyed.clone()),
+            keyed,
+        }
     }
 
     /// A datagram came.
@@ -140,22 +226,48 @@ impl Endpoint {
         bytes: &[u8],
         now: Instant,
     ) {
-        unimplemented!()
+        let multicast = reception == Reception::Multicast;
+        match codec::decode(bytes) {
+            Ok(message) if multicast => {
+                // RFC 7252 section 8.1: a group is asked, without confirmation, and nothing else.
+                if message.kind == Kind::NonConfirmable && message.code.is_request() {
+                    self.on_request(peer, reception, message, bytes, now);
+                }
+            }
+            Ok(message) => self.on_message(peer, message, bytes, now),
+            Err(_) if multicast => {}
+            Err(Malformed::Message { kind: Kind::Confirmable, id }) => self.layer.reset(peer, id),
+            Err(Malformed::TooLong { kind: Kind::Confirmable, id, token }) => {
+                self.refuse_too_long(peer, id, &token);
+            }
+            Err(_) => {}
+        }
     }
 
     /// The deadline passed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        unimplemented!()
+        while let Some(timer) = self.layer.timers.pop_due(now) {
+            match timer {
+                Timer::Retransmit(peer, id) => self.retransmit(peer, id, now),
+                Timer::Acknowledge(ticket) => self.acknowledge_waiting(ticket),
+                Timer::Leisure(number) => self.send_delayed(number),
+                Timer::Refresh(number) => self.refresh(number, now),
+                Timer::Collect(call) | Timer::Response(call) => {
+                    self.fail(call, CallError::TimedOut, now);
+                }
+                Timer::Stale(call) => self.renew(call, now),
+            }
+        }
     }
 
     /// When to call [`Self::handle_timeout`], and what for.
     pub fn deadline(&self) -> Option<(Instant, &'static str)> {
-        unimplemented!()
+        self.layer.timers.next()
     }
 
     /// What to do next; `None` when there is nothing left.
     pub fn poll_output(&mut self) -> Option<Output> {
-        unimplemented!()
+        self.layer.outputs.pop_front()
     }
 
     /// Answers a request. With `topic`, a request that asked to observe is registered (if the
@@ -167,13 +279,13 @@ impl Endpoint {
         topic: Option<Topic>,
         now: Instant,
     ) {
-        unimplemented!()
+        self.answer(ticket, response, topic, now);
     }
 
     /// Leaves a request without an answer (multicast, RFC 7252 section 8.2). A confirmable one is
     /// still acknowledged.
     pub fn ignore(&mut self, ticket: Ticket, now: Instant) {
-        unimplemented!()
+        self.leave_unanswered(ticket, now);
     }
 
     /// Sends the topic's new representation to everyone who watches it. `render` makes it, once for
@@ -185,38 +297,171 @@ impl Endpoint {
         now: Instant,
         render: impl FnMut(&Watcher<'_>) -> Response,
     ) {
-        unimplemented!()
+        self.tell(topic, kind, now, render);
     }
 
     /// How many watch this topic.
     pub fn watchers(&self, topic: Topic) -> usize {
-        unimplemented!()
+        self.observers.count(topic)
+    }
+
+    /// Ends every observation for which `ends` is true, with `error` as its last word (RFC 7641
+    /// section 4.2): for those who have lost access.
+    pub fn end_observations(
+        &mut self,
+        error: &Response,
+        now: Instant,
+        mut ends: impl FnMut(Topic, &Watcher<'_>) -> bool,
+    ) {
+        for number in self.observers.all() {
+            let Some(observer) = self.observers.get(number) else { continue };
+            let (peer, request) = (observer.peer, &observer.request);
+            if ends(observer.topic, &Watcher { peer, request }) {
+                self.snapshots.drop_peer(peer);
+                self.end(number, error.clone(), now);
+            }
+        }
     }
 
     /// Sends a confirmable request; block-wise both ways as needed. A request with Observe 0 begins an
     /// observation that ends with [`Self::cancel`].
     pub fn request(&mut self, peer: Peer, request: Request, now: Instant) -> Call {
-        unimplemented!()
+        self.ask(peer, request, now)
     }
 
-    /// Sends a non-confirmable request to a group; answers are collected for `collect`.
+    /// As [`Self::request`], for a body of any length: it comes in [`Output::Part`]s, from the block
+    /// of 1024 bytes that holds `offset` on.
+    pub fn download(&mut self, peer: Peer, request: Request, offset: u64, now: Instant) -> Call {
+        self.ask_parts(peer, request, offset as usize & !1023, now)
+    }
+
+    /// Sends a non-confirmable request to a group; answers are collected for `collect`, then the call
+    /// fails with [`CallError::TimedOut`].
     pub fn request_multicast(
         &mut self,
         group: Peer,
         request: Request,
-        collect: std::time::Duration,
+        collect: Duration,
         now: Instant,
     ) -> Call {
-        unimplemented!()
+        self.ask_group(group, request, collect, now)
     }
 
     /// Forgets a call; ends an observation with Observe 1 (RFC 7641 section 3.6).
     pub fn cancel(&mut self, call: Call, now: Instant) {
-        unimplemented!()
+        self.abandon(call, now);
     }
 
     /// A DTLS session has ended: its exchanges and observations go with it.
     pub fn session_ended(&mut self, peer: Peer) {
-        unimplemented!()
+        // First what may be sent, so that nothing below sends anything and needs the time for it.
+        self.layer.drop_peer(peer);
+        let now = Instant::ZERO;
+        let observers: Vec<u64> = self.observers.of_peer(peer).collect();
+        for number in observers {
+            self.drop_observer(number, now);
+        }
+        let of_peer = |(call, asking): (&Call, &Asking)| (asking.peer == peer).then_some(*call);
+        let calls: Vec<Call> = self.calls.iter().filter_map(of_peer).collect();
+        for call in calls {
+            self.fail(call, CallError::SessionEnded, now);
+        }
+        let requests = self.requests.extract_if(.., |_, waiting| waiting.peer == peer);
+        for timer in requests.filter_map(|(_, waiting)| waiting.timer) {
+            self.layer.timers.stop(timer);
+        }
+        self.delayed.retain(|_, (other, _)| *other != peer);
+        self.uploads.drop_peer(peer);
+        self.snapshots.drop_peer(peer);
+    }
+
+    fn on_message(&mut self, peer: Peer, message: Message, bytes: &[u8], now: Instant) {
+        match message.kind {
+            Kind::Reset => self.on_reset(peer, message.id, now),
+            Kind::Acknowledgement => self.on_acknowledgement(peer, message, now),
+            // A ping: RFC 7252 section 4.3.
+            _ if message.code == Code::EMPTY => self.layer.reset(peer, message.id),
+            _ if message.code.is_request() => {
+                self.on_request(peer, Reception::Unicast, message, bytes, now);
+            }
+            _ => self.on_separate_response(peer, message, bytes, now),
+        }
+    }
+
+    /// RFC 7252 section 4.2, and 5.2.1 when the acknowledgement is an answer as well.
+    fn on_acknowledgement(&mut self, peer: Peer, message: Message, now: Instant) {
+        let Some(settled) = self.layer.settle(peer, message.id, now) else { return };
+        match settled.origin {
+            Origin::Call(call) if message.code == Code::EMPTY => {
+                self.request_acknowledged(call, now);
+            }
+            Origin::Call(call) => {
+                if !self.on_response(peer, message, now) {
+                    // Somebody answers what we did not ask: wait for who does.
+                    self.request_acknowledged(call, now);
+                }
+            }
+            Origin::Observer(number) => self.notification_settled(number, &settled, now),
+            Origin::Answer => {}
+        }
+    }
+
+    fn on_reset(&mut self, peer: Peer, id: u16, now: Instant) {
+        match self.layer.settle(peer, id, now).map(|settled| settled.origin) {
+            Some(Origin::Call(call)) => self.fail(call, CallError::Reset, now),
+            Some(Origin::Observer(number)) => {
+                if let Some(observer) = self.observers.get_mut(number) {
+                    observer.busy = false;
+                }
+                self.drop_observer(number, now);
+            }
+            Some(Origin::Answer) => {}
+            None => {
+                if let Some(number) = self.observers.of_recent_id(peer, id) {
+                    self.drop_observer(number, now);
+                }
+            }
+        }
+    }
+
+    /// A response in a message of its own (RFC 7252 section 5.2.2). What nobody asked for is rejected
+    /// if it is confirmable.
+    fn on_separate_response(&mut self, peer: Peer, message: Message, bytes: &[u8], now: Instant) {
+        let (kind, id) = (message.kind, message.id);
+        let name = self.duplicates.fingerprint(Some(&peer), bytes);
+        if let Some(seen) = self.duplicates.find(name, now) {
+            if let Seen::Answered(answer) = seen
+                && !answer.is_empty()
+            {
+                let answer = answer.to_vec();
+                self.layer.datagram(peer, answer);
+            }
+            return;
+        }
+        let wanted = self.on_response(peer, message, now);
+        let reply = match (kind, wanted) {
+            (Kind::Confirmable, true) => Message::empty(Kind::Acknowledgement, id),
+            (_, true) => Vec::new(),
+            (_, false) => Message::empty(Kind::Reset, id),
+        };
+        if !reply.is_empty() {
+            self.layer.datagram(peer, reply.clone());
+        }
+        self.duplicates.answered(name, kind, reply, None, now);
+    }
+
+    fn retransmit(&mut self, peer: Peer, id: u16, now: Instant) {
+        let newer = match self.layer.origin(peer, id) {
+            Some(Origin::Observer(number)) => self.newer_notification(number),
+            _ => None,
+        };
+        match self.layer.retransmit(peer, id, now, |_| newer) {
+            Retransmission::Sent | Retransmission::Gone => {}
+            Retransmission::GaveUp(Origin::Call(call)) => {
+                self.fail(call, CallError::TimedOut, now);
+            }
+            Retransmission::GaveUp(Origin::Observer(number)) => self.observer_gone(number, now),
+            Retransmission::GaveUp(Origin::Answer) => {}
+        }
     }
 }

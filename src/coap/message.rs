@@ -6,45 +6,122 @@ pub struct Code(pub u8);
 
 /// Numbers of the options that other rooms name.
 pub mod option {
-    /// Accept (RFC 7252 section 5.10.4).
-    pub const ACCEPT: u16 = 17;
-    /// Content-Format (RFC 7252 section 5.10.3).
-    pub const CONTENT_FORMAT: u16 = 12;
+    /// If-Match (RFC 7252 section 5.10.8.1).
+    pub const IF_MATCH: u16 = 1;
+    /// Uri-Host (RFC 7252 section 5.10.1).
+    pub const URI_HOST: u16 = 3;
     /// ETag (RFC 7252 section 5.10.6).
     pub const ETAG: u16 = 4;
-    /// Max-Age (RFC 7252 section 5.10.5), seconds.
-    pub const MAX_AGE: u16 = 14;
+    /// If-None-Match (RFC 7252 section 5.10.8.2).
+    pub const IF_NONE_MATCH: u16 = 5;
     /// Observe (RFC 7641 section 2).
     pub const OBSERVE: u16 = 6;
+    /// Uri-Port (RFC 7252 section 5.10.1).
+    pub const URI_PORT: u16 = 7;
+    /// Location-Path (RFC 7252 section 5.10.7).
+    pub const LOCATION_PATH: u16 = 8;
     /// Uri-Path (RFC 7252 section 5.10.1).
     pub const URI_PATH: u16 = 11;
+    /// Content-Format (RFC 7252 section 5.10.3).
+    pub const CONTENT_FORMAT: u16 = 12;
+    /// Max-Age (RFC 7252 section 5.10.5), seconds.
+    pub const MAX_AGE: u16 = 14;
     /// Uri-Query (RFC 7252 section 5.10.1).
     pub const URI_QUERY: u16 = 15;
+    /// Hop-Limit (RFC 8768).
+    pub const HOP_LIMIT: u16 = 16;
+    /// Accept (RFC 7252 section 5.10.4).
+    pub const ACCEPT: u16 = 17;
+    /// Q-Block1 (RFC 9177).
+    pub const Q_BLOCK1: u16 = 19;
+    /// Location-Query (RFC 7252 section 5.10.7).
+    pub const LOCATION_QUERY: u16 = 20;
+    /// Block2 (RFC 7959).
+    pub const BLOCK2: u16 = 23;
+    /// Block1 (RFC 7959).
+    pub const BLOCK1: u16 = 27;
+    /// Size2 (RFC 7959 section 4).
+    pub const SIZE2: u16 = 28;
+    /// Q-Block2 (RFC 9177).
+    pub const Q_BLOCK2: u16 = 31;
+    /// Proxy-Uri (RFC 7252 section 5.10.2).
+    pub const PROXY_URI: u16 = 35;
+    /// Proxy-Scheme (RFC 7252 section 5.10.2).
+    pub const PROXY_SCHEME: u16 = 39;
+    /// Size1 (RFC 7252 section 5.10.9).
+    pub const SIZE1: u16 = 60;
+    /// Echo (RFC 9175 section 2).
+    pub const ECHO: u16 = 252;
+    /// No-Response (RFC 7967).
+    pub const NO_RESPONSE: u16 = 258;
+    /// Request-Tag (RFC 9175 section 3).
+    pub const REQUEST_TAG: u16 = 292;
 }
 
 impl Code {
+    /// 0.00: no request and no response (RFC 7252 section 4.1).
+    pub const EMPTY: Self = Self(0x00);
+    /// 0.01 GET.
     pub const GET: Self = Self(0x01);
+    /// 0.02 POST.
     pub const POST: Self = Self(0x02);
+    /// 0.03 PUT.
     pub const PUT: Self = Self(0x03);
+    /// 0.04 DELETE.
     pub const DELETE: Self = Self(0x04);
+    /// 0.05 FETCH (RFC 8132).
+    pub const FETCH: Self = Self(0x05);
+    /// 0.06 PATCH (RFC 8132).
+    pub const PATCH: Self = Self(0x06);
+    /// 0.07 iPATCH (RFC 8132).
+    pub const IPATCH: Self = Self(0x07);
+    /// 2.01 Created.
     pub const CREATED: Self = Self(0x41);
+    /// 2.02 Deleted.
     pub const DELETED: Self = Self(0x42);
+    /// 2.03 Valid.
     pub const VALID: Self = Self(0x43);
+    /// 2.04 Changed.
     pub const CHANGED: Self = Self(0x44);
+    /// 2.05 Content.
     pub const CONTENT: Self = Self(0x45);
+    /// 2.31 Continue (RFC 7959).
+    pub const CONTINUE: Self = Self(0x5f);
+    /// 4.00 Bad Request.
     pub const BAD_REQUEST: Self = Self(0x80);
+    /// 4.01 Unauthorized.
     pub const UNAUTHORIZED: Self = Self(0x81);
+    /// 4.02 Bad Option.
     pub const BAD_OPTION: Self = Self(0x82);
+    /// 4.03 Forbidden.
     pub const FORBIDDEN: Self = Self(0x83);
+    /// 4.04 Not Found.
     pub const NOT_FOUND: Self = Self(0x84);
+    /// 4.05 Method Not Allowed.
     pub const METHOD_NOT_ALLOWED: Self = Self(0x85);
+    /// 4.06 Not Acceptable.
     pub const NOT_ACCEPTABLE: Self = Self(0x86);
+    /// 4.08 Request Entity Incomplete (RFC 7959).
+    pub const REQUEST_ENTITY_INCOMPLETE: Self = Self(0x88);
+    /// 4.09 Conflict (RFC 8132).
     pub const CONFLICT: Self = Self(0x89);
+    /// 4.12 Precondition Failed.
     pub const PRECONDITION_FAILED: Self = Self(0x8c);
+    /// 4.13 Request Entity Too Large.
     pub const REQUEST_ENTITY_TOO_LARGE: Self = Self(0x8d);
+    /// 4.15 Unsupported Content-Format.
     pub const UNSUPPORTED_CONTENT_FORMAT: Self = Self(0x8f);
+    /// 4.22 Unprocessable Entity (RFC 8132).
+    pub const UNPROCESSABLE_ENTITY: Self = Self(0x96);
+    /// 4.29 Too Many Requests (RFC 8516).
+    pub const TOO_MANY_REQUESTS: Self = Self(0x9d);
+    /// 5.00 Internal Server Error.
     pub const INTERNAL_SERVER_ERROR: Self = Self(0xa0);
+    /// 5.01 Not Implemented.
+    pub const NOT_IMPLEMENTED: Self = Self(0xa1);
+    /// 5.03 Service Unavailable.
     pub const SERVICE_UNAVAILABLE: Self = Self(0xa3);
+    /// 5.05 Proxying Not Supported.
     pub const PROXYING_NOT_SUPPORTED: Self = Self(0xa5);
 
     /// Class, 0 to 7.
@@ -61,21 +138,52 @@ impl Code {
     pub const fn is_success(self) -> bool {
         self.class() == 2
     }
+
+    /// A method, known or not (RFC 7252 section 12.1.1).
+    pub const fn is_request(self) -> bool {
+        self.class() == 0 && self.detail() != 0
+    }
+
+    /// Success or error (RFC 7252 section 12.1.2).
+    pub const fn is_response(self) -> bool {
+        matches!(self.class(), 2..=5)
+    }
+
+    /// A method that promises to change nothing (RFC 7252 section 5.1, RFC 8132 section 2).
+    pub const fn is_safe(self) -> bool {
+        matches!(self, Self::GET | Self::FETCH)
+    }
 }
 
 /// The options of one message, kept in the order of their numbers; repeated ones in arrival order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options(Vec<(u16, Vec<u8>)>);
+///
+/// All values lie in one buffer: a message has five options or more, and one allocation for all of
+/// them is what keeps a request cheap.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    entries: Vec<Entry>,
+    bytes: Vec<u8>,
+}
+
+/// Where in the buffer the value of one option lies.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    number: u16,
+    start: u32,
+    end: u32,
+}
 
 impl Options {
     /// Adds one more value of option `number`.
-    pub fn push(&mut self, number: u16, value: impl Into<Vec<u8>>) {
-        let at = self.0.partition_point(|(other, _)| *other <= number);
-        self.0.insert(at, (number, value.into()));
+    pub fn push(&mut self, number: u16, value: impl AsRef<[u8]>) {
+        let start = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(value.as_ref());
+        let at = self.entries.partition_point(|entry| entry.number <= number);
+        self.entries.insert(at, Entry { number, start, end: self.bytes.len() as u32 });
     }
 
     /// Removes every value of option `number`, then adds this one.
-    pub fn set(&mut self, number: u16, value: impl Into<Vec<u8>>) {
+    pub fn set(&mut self, number: u16, value: impl AsRef<[u8]>) {
         self.remove(number);
         self.push(number, value);
     }
@@ -88,12 +196,16 @@ impl Options {
 
     /// Removes every value of option `number`.
     pub fn remove(&mut self, number: u16) {
-        self.0.retain(|(other, _)| *other != number);
+        self.entries.retain(|entry| entry.number != number);
     }
 
     /// Every value of option `number`.
     pub fn all(&self, number: u16) -> impl Iterator<Item = &[u8]> {
-        self.0.iter().filter(move |(other, _)| *other == number).map(|(_, value)| &**value)
+        let first = self.entries.partition_point(|entry| entry.number < number);
+        self.iter()
+            .skip(first)
+            .take_while(move |(other, _)| *other == number)
+            .map(|(_, value)| value)
     }
 
     /// The first value of option `number`.
@@ -110,9 +222,40 @@ impl Options {
 
     /// All options, in the order of their numbers.
     pub fn iter(&self) -> impl Iterator<Item = (u16, &[u8])> {
-        self.0.iter().map(|(number, value)| (*number, &**value))
+        self.entries.iter().map(|entry| {
+            let value = self.bytes.get(entry.start as usize..entry.end as usize);
+            (entry.number, value.unwrap_or_default())
+        })
+    }
+
+    /// Keeps the options for which `keep` is true.
+    pub fn retain(&mut self, mut keep: impl FnMut(u16) -> bool) {
+        self.entries.retain(|entry| keep(entry.number));
+    }
+
+    /// How many there are, repeated ones counted singly.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// None yet, with room for `count` options of `bytes` bytes together.
+    pub(super) fn with_capacity(count: usize, bytes: usize) -> Self {
+        Self { entries: Vec::with_capacity(count), bytes: Vec::with_capacity(bytes) }
     }
 }
+
+impl PartialEq for Options {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Options {}
 
 /// A whole request: its body, if it came in blocks, is complete.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,10 +9,46 @@
 //! until it is empty; then sleep until [`Endpoint::deadline`] at the latest and call
 //! [`Endpoint::handle_timeout`].
 
+mod block;
+mod client;
+mod codec;
+mod criticality;
+mod duplicates;
 mod endpoint;
+mod exchange;
 mod message;
+mod notify;
+mod observe;
+mod random;
+mod server;
+mod timers;
+mod transfer;
 
 pub use endpoint::{
     Call, CallError, Config, Endpoint, Notify, Output, Peer, Reception, Ticket, Topic, Watcher,
 };
 pub use message::{Code, Options, Request, Response, option};
+
+/// Every bound of this room, each with its unit and its reason.
+pub mod limits {
+    pub use super::block::{
+        SIZE_EXPONENT_MAX, SNAPSHOT_BYTES_MAX, SNAPSHOT_LIFETIME, SNAPSHOTS_PER_PEER_MAX,
+        UPLOAD_BYTES_MAX, UPLOAD_LIFETIME, UPLOAD_STALLED, UPLOADS_PER_PEER_MAX,
+    };
+    pub use super::client::{CALLS_MAX, RENEW_AFTER, RESPONSE_WAIT};
+    pub use super::codec::{DATAGRAM_BYTES_MAX, OPTIONS_MAX, TOKEN_BYTES_MAX};
+    pub use super::duplicates::{
+        EXCHANGE_LIFETIME, FORGETTABLE_BYTES_MAX, KEPT_BYTES_MAX, KEPT_BYTES_PER_PEER_MAX,
+        NON_LIFETIME,
+    };
+    pub use super::endpoint::DEFAULT_LEISURE;
+    pub use super::exchange::{
+        ACK_RANDOM_FACTOR, ACK_TIMEOUT, LANE_WAITING_MAX, MAX_RETRANSMIT, NSTART,
+    };
+    pub use super::notify::REFRESH_MIN;
+    pub use super::observe::{
+        BURST_MAX, CONFIRM_EVERY, OBSERVERS_MAX, OBSERVERS_PER_PEER_MAX, ROUND_TRIP_UNKNOWN,
+    };
+    pub use super::server::{ACKNOWLEDGE_AFTER, DELAYED_MAX, REQUESTS_MAX, REQUESTS_PER_PEER_MAX};
+    pub use super::transfer::RESTARTS_MAX;
+}

@@ -1,1 +1,5 @@
-//! This room
+//! This room owns every machine and runs the one loop; it decides nothing.
+
+mod keeper;
+
+pub use keeper::{Commit, Keeper, Rejected};

@@ -1,1 +1,22 @@
-//! This room
+//! This room is the device's OCF face: its resources, their words, and who may touch them.
+//!
+//! [`answer`] takes one whole request and gives the answer, or an order for the engine whose result
+//! the caller turns into the answer with [`Pending::done`]. Representations are projections of
+//! the engine's state, computed when asked and never stored beside it. No socket, session or clock:
+//! the caller says who asks, by which endpoint, and what time it is.
+
+mod body;
+mod discovery;
+mod introspection;
+mod pstat;
+mod representation;
+mod resource;
+mod router;
+mod softwareupdate;
+mod status;
+mod time;
+
+pub use pstat::provisioning_mode;
+pub use resource::{Resource, TOPICS};
+pub use router::{About, Answer, Pending, Progress, Site, Subject, answer, render};
+pub use softwareupdate::{result_code, state_word};

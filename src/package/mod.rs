@@ -1,13 +1,33 @@
 //! This room says what an update is, and whether to believe it.
 //!
 //! A package is a SUIT envelope (draft-ietf-suit-manifest) signed by the vendor. [`verify`] is the
-//! only maker of a [`Verified`] manifest, and only that can be installed. This room does not fetch,
-//! store or install, and it does not know what runs on the device.
+//! only maker of a [`Verified`] manifest, and only that can be installed; [`Description::sign`] makes
+//! packages, and only such as [`verify`] accepts. This room does not fetch, store or install, and it
+//! does not know what runs on the device.
 
+mod cbor;
+mod codes;
+mod component;
+mod description;
 mod digest;
+mod envelope;
 mod manifest;
+mod parameters;
+mod processor;
+mod refusal;
+mod sequence;
+mod trust;
 mod verify;
+mod version;
 
+pub use codes::{COMPONENTS_MAX, ENVELOPE_BYTES_MAX, TRUSTED_KEYS_MAX, ZSTD_WINDOW_LOG_MAX};
+pub use description::{Description, SignError};
 pub use digest::Digest;
 pub use manifest::{Component, Format, Identity, Manifest, Source};
-pub use verify::{Refusal, Trust, Verified, verify};
+pub use refusal::{Fault, Refusal};
+pub use trust::{Algorithm, KeyError, SigningKey, Trust};
+pub use verify::{Inspection, Verified, inspect, verify};
+pub use version::VERSION_CHARS_MAX;
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,23 @@
-//! This room
+//! This room decides what the device should do next about its software.
+//!
+//! One pure function, [`step`], takes the state that is on disk, one thing that happened, the rules
+//! and the time, and gives the next state and the effects to carry out once that state is on disk.
+//! [`resume`] does the same for the start of a new life. Nothing here knows that the device speaks
+//! OCF, where packages come from or how they are installed; no socket, file, task or clock.
+
+mod command;
+mod resume;
+mod rules;
+mod schedule;
+mod state;
+mod step;
+
+pub use command::{Ask, Command, Door, Stage};
+pub use resume::resume;
+pub use rules::{Rules, Verdict, judge};
+pub use schedule::{NOW_TOLERANCE, WAKE_MAX, is_due, next_wake};
+pub use state::{
+    Checking, Failure, FailureKind, Floor, Job, Offer, Order, Outcome, Phase, Running, State, Stop,
+    Update, WorkId,
+};
+pub use step::{Effect, Input, Refusal, Report, Step, Task, step};

@@ -1,0 +1,152 @@
+//! `freshen inspect`: what an envelope says, whoever signed it.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use chrono::SecondsFormat;
+
+use super::table::{Table, size};
+use crate::clock;
+use crate::package::{self, Component, ENVELOPE_BYTES_MAX, Format, Inspection, Manifest, Source};
+
+/// Show what an envelope says, without checking who signed it
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  freshen inspect site/cam.suit\n\n\
+    To check its signature too: freshen verify --trust vendor.pub.pem \
+    --vendor example.com --class cam-1 site/cam.suit")]
+pub(super) struct Args {
+    /// The envelope
+    #[arg(value_name = "FILE")]
+    envelope: PathBuf,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the tables.
+pub(super) fn run(args: Args) -> Result<()> {
+    let bytes = read_envelope(&args.envelope)?;
+    let inspection =
+        package::inspect(&bytes).with_context(|| args.envelope.display().to_string())?;
+    if args.json {
+        println!("{}", json(&inspection));
+        return Ok(());
+    }
+    let table = Table::new(args.envelope.display());
+    let table = overview(table, &inspection.manifest)
+        .row("signed", signatures(&inspection))
+        .row("envelope", size(bytes.len() as u64));
+    let table = match inspection.severed.join(", ") {
+        severed if severed.is_empty() => table,
+        severed => table.row("severed", severed),
+    };
+    table.print();
+    print_components(&inspection.manifest);
+    Ok(())
+}
+
+/// Reads an envelope, and not one byte more than an envelope may have.
+pub(super) fn read_envelope(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = vec![];
+    let limit = ENVELOPE_BYTES_MAX as u64 + 1;
+    File::open(path)
+        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(bytes)
+}
+
+/// What a manifest says about the package as a whole.
+pub(super) fn overview(table: Table, manifest: &Manifest) -> Table {
+    let use_before = manifest.use_before.map_or("always usable".to_owned(), |moment| {
+        let text = moment.to_rfc3339_opts(SecondsFormat::Secs, true);
+        if moment <= clock::now().wall { format!("{text}  expired") } else { text }
+    });
+    table
+        .row("version", &manifest.version)
+        .row("sequence", manifest.sequence)
+        .row("vendor id", manifest.identity.vendor)
+        .row("class id", manifest.identity.class)
+        .row("use before", use_before)
+        .row("digest", manifest.digest)
+}
+
+/// One table for each component.
+pub(super) fn print_components(manifest: &Manifest) {
+    for component in &manifest.components {
+        let table = Table::new(format!("Component {}", shown(component)))
+            .row("payload", source(component))
+            .row("size", size(component.size))
+            .row("sha-256", component.digest);
+        match component.format {
+            Format::Raw => table.row("becomes", "the file itself"),
+            Format::Tar => table.row("becomes", "the contents of the tar archive"),
+            Format::TarZstd { unpacked_bytes_max } => table
+                .row("becomes", "the contents of the tar archive, compressed with zstd")
+                .row("unpacked", format!("at most {}", size(unpacked_bytes_max))),
+        }
+        .print();
+    }
+}
+
+/// A component's path, with whatever a terminal could stumble over made visible.
+pub(super) fn shown(component: &Component) -> String {
+    component.id.join("/").escape_debug().to_string()
+}
+
+fn source(component: &Component) -> String {
+    match &component.source {
+        Source::Integrated(_) => "in the envelope".to_owned(),
+        Source::Uri(uri) => uri.clone(),
+    }
+}
+
+fn signatures(inspection: &Inspection) -> String {
+    if inspection.signatures.is_empty() {
+        return "no; no device installs it".to_owned();
+    }
+    let kinds: Vec<_> = inspection
+        .signatures
+        .iter()
+        .map(|(kind, code)| match kind {
+            Some(kind) => format!("{kind} ({code})"),
+            None => format!("unknown algorithm ({code})"),
+        })
+        .collect();
+    format!("{}, not checked here", kinds.join(", "))
+}
+
+fn json(inspection: &Inspection) -> serde_json::Value {
+    let manifest = &inspection.manifest;
+    let components: Vec<_> = manifest
+        .components
+        .iter()
+        .map(|component| {
+            let (format, unpacked) = match component.format {
+                Format::Raw => ("raw", None),
+                Format::Tar => ("tar", None),
+                Format::TarZstd { unpacked_bytes_max } => ("tar+zstd", Some(unpacked_bytes_max)),
+            };
+            serde_json::json!({
+                "id": component.id,
+                "uri": match &component.source { Source::Uri(uri) => Some(uri), _ => None },
+                "size": component.size,
+                "sha256": component.digest.to_string(),
+                "format": format,
+                "unpacked_bytes_max": unpacked,
+            })
+        })
+        .collect();
+    serde_json::json!({
+        "version": manifest.version,
+        "sequence": manifest.sequence,
+        "vendor_id": manifest.identity.vendor,
+        "class_id": manifest.identity.class,
+        "use_before": manifest.use_before.map(|m| m.to_rfc3339_opts(SecondsFormat::Secs, true)),
+        "digest": manifest.digest.to_string(),
+        "signature_algorithms": inspection.signatures.iter().map(|(_, c)| *c).collect::<Vec<_>>(),
+        "severed": inspection.severed,
+        "components": components,
+    })
+}

@@ -1,0 +1,376 @@
+//! `freshen pack`: from files to a signed package.
+
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use zeroize::Zeroizing;
+
+use super::payload::{self, Payload, Treatment};
+use super::table::{self, Table};
+use crate::clock;
+use crate::package::{
+    Component, Description, Digest, ENVELOPE_BYTES_MAX, Format, Identity, SigningKey, Source,
+};
+
+/// Make a signed package of files or directories
+///
+/// Writes the envelope, which devices are pointed at, and each payload beside it. A file is installed
+/// as it is; a directory becomes a tar archive whose contents are installed.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    freshen pack --key vendor.key.pem --vendor example.com --class cam-1 --version 1.1.0 \\\n    \
+    --out site/cam.suit --zstd build/\n  \
+    freshen pack --key vendor.key.pem --vendor example.com --class cam-1 --version 1.1.0 \\\n    \
+    --out site/cam.suit bin/cam=target/cam etc/cam.toml=cam.toml\n\n\
+    Then put what was written on a web server, and check it with `freshen verify`.")]
+pub(super) struct Args {
+    /// What to install: a file or a directory, or NAME=PATH to install a file under another name;
+    /// several become one package that is installed as a whole
+    #[arg(required = true, value_name = "[NAME=]PATH")]
+    inputs: Vec<String>,
+    /// The vendor's private key (PEM), as `freshen keygen` makes it
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// The vendor's domain: only devices with this `vendor` install it
+    #[arg(long, value_name = "DOMAIN")]
+    vendor: String,
+    /// The class of devices it is for, such as the model
+    #[arg(long)]
+    class: String,
+    /// What devices show as the new version: 1.2.3, or 1.2.3-rc.1, -beta.1, -alpha.1
+    #[arg(long)]
+    version: String,
+    /// Grows with every release; devices refuse what is older than what they run. Default: the time
+    /// now, in seconds
+    #[arg(long, value_name = "NUMBER")]
+    sequence: Option<u64>,
+    /// Devices refuse it from this moment on: 2027-01-31, or 2027-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    use_before: Option<DateTime<Utc>>,
+    /// Where to write the envelope, such as site/cam.suit; payloads go into the same directory
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// The input is a tar archive whose contents are installed
+    #[arg(long)]
+    tar: bool,
+    /// Compress archives
+    #[arg(long)]
+    zstd: bool,
+    /// Put small payloads into the envelope instead of beside it
+    #[arg(long, conflicts_with = "uri_name")]
+    integrated: bool,
+    /// File name of the payload, and its URI relative to the envelope
+    #[arg(long, value_name = "NAME")]
+    uri_name: Option<String>,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// Makes the package, and leaves nothing behind when it cannot.
+pub(super) fn run(args: Args) -> Result<()> {
+    let pem = Zeroizing::new(read_text(&args.key)?);
+    let key = SigningKey::from_pem(&pem).with_context(|| args.key.display().to_string())?;
+    let plan = Plan::new(&args)?;
+    // What a device would refuse is better known before gigabytes are compressed.
+    plan.description(plan.inputs.iter().map(Input::placeholder).collect()).sign(&key)?;
+    let mut staged = vec![];
+    let components = plan.inputs.iter().map(|input| plan.component(input, &mut staged));
+    let description = plan.description(components.collect::<Result<_>>()?);
+    let envelope = description.sign(&key)?;
+    for payload in &staged {
+        payload.publish()?;
+    }
+    // The envelope comes last: whoever finds it finds everything it names.
+    let staging = Staged::new(args.out.clone());
+    fs::write(&staging.part, &envelope).with_context(|| cannot_write(&args.out))?;
+    staging.replace()?;
+    report(&args, &description, envelope.len());
+    Ok(())
+}
+
+/// What is to be packed, checked as far as that is possible before the work begins.
+struct Plan<'a> {
+    args: &'a Args,
+    inputs: Vec<Input>,
+    directory: PathBuf,
+    stem: String,
+    sequence: u64,
+    treatment: Treatment,
+}
+
+struct Input {
+    id: Vec<String>,
+    path: PathBuf,
+}
+
+impl<'a> Plan<'a> {
+    fn new(args: &'a Args) -> Result<Self> {
+        let out = &args.out;
+        let directory = out.parent().unwrap_or(Path::new("")).to_owned();
+        let directory = if directory.as_os_str().is_empty() { ".".into() } else { directory };
+        ensure!(
+            directory.is_dir(),
+            "the directory {} does not exist: create it first",
+            directory.display()
+        );
+        let stem = out.file_stem().and_then(|stem| stem.to_str());
+        let stem = stem.context("--out must name a file, such as site/cam.suit")?.to_owned();
+        ensure!(
+            !out.is_dir(),
+            "{} is a directory: name a file in it, such as cam.suit",
+            out.display()
+        );
+        let inputs =
+            args.inputs.iter().map(|text| input(text, &stem)).collect::<Result<Vec<_>>>()?;
+        ensure!(
+            args.uri_name.is_none() || inputs.len() == 1,
+            "--uri-name is for packages with one payload; these get names of their own"
+        );
+        let now = clock::now().wall;
+        let sequence = match args.sequence {
+            Some(sequence) => sequence,
+            None => now
+                .timestamp()
+                .try_into()
+                .context("the clock of this machine is before 1970: set it, or give --sequence")?,
+        };
+        if let Some(moment) = args.use_before {
+            ensure!(
+                moment > now,
+                "--use-before {moment} is in the past: no device would install this"
+            );
+        }
+        let treatment = Treatment { tar: args.tar, zstd: args.zstd, mtime: source_date_epoch()? };
+        Ok(Self { args, inputs, directory, stem, sequence, treatment })
+    }
+
+    fn description(&self, components: Vec<Component>) -> Description {
+        Description {
+            sequence: self.sequence,
+            version: self.args.version.clone(),
+            identity: Identity::new(&self.args.vendor, &self.args.class),
+            use_before: self.args.use_before,
+            components,
+        }
+    }
+
+    fn component(&self, input: &Input, staged: &mut Vec<Staged>) -> Result<Component> {
+        let Input { id, path } = input;
+        let id = id.clone();
+        if self.args.integrated {
+            let mut bytes = Capped(vec![]);
+            let Payload { digest, size, format } = payload::make(path, self.treatment, &mut bytes)?;
+            return Ok(Component { id, digest, size, format, source: Source::Integrated(bytes.0) });
+        }
+        let name = self.payload_name(input);
+        let target = self.directory.join(&name);
+        ensure!(target != self.args.out, "the payload and the envelope have the same name {name}");
+        let staging = Staged::new(target);
+        let file = File::create(&staging.part).with_context(|| cannot_write(&staging.path))?;
+        let Payload { digest, size, format } =
+            payload::make(path, self.treatment, BufWriter::new(&file))?;
+        file.sync_all().with_context(|| cannot_write(&staging.path))?;
+        staged.push(staging);
+        Ok(Component { id, digest, size, format, source: Source::Uri(uri(&name)) })
+    }
+
+    /// `cam-1.2.0.tar.zst`: a name for each release, so that an older envelope keeps its payload.
+    fn payload_name(&self, input: &Input) -> String {
+        if let Some(name) = &self.args.uri_name {
+            return name.clone();
+        }
+        let which = match self.inputs.len() {
+            1 => String::new(),
+            _ => format!("-{}", input.id.join("-")),
+        };
+        let extension = match (input.path.is_dir() || self.args.tar, self.args.zstd) {
+            (false, _) => "bin",
+            (true, false) => "tar",
+            (true, true) => "tar.zst",
+        };
+        format!("{}-{}{which}.{extension}", self.stem, self.args.version)
+    }
+}
+
+impl Input {
+    /// The component before anything is known about its payload.
+    fn placeholder(&self) -> Component {
+        let source = Source::Uri("payload".to_owned());
+        Component {
+            id: self.id.clone(),
+            digest: Digest::of(&[]),
+            size: 0,
+            format: Format::Raw,
+            source,
+        }
+    }
+}
+
+/// `[NAME=]PATH`. A path that exists is taken as it is, whatever characters it has.
+fn input(text: &str, stem: &str) -> Result<Input> {
+    let (name, path) = match text.split_once('=') {
+        Some((name, path)) if !Path::new(text).exists() => (Some(name), PathBuf::from(path)),
+        _ => (None, PathBuf::from(text)),
+    };
+    ensure!(
+        path.exists(),
+        "there is no file or directory {}: give what to pack as the last argument",
+        path.display()
+    );
+    let name = match name {
+        Some(name) => name,
+        // The contents of a directory are installed without its name.
+        None if path.is_dir() => stem,
+        None => path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .context("the name of the file is not UTF-8: give NAME=PATH")?,
+    };
+    Ok(Input { id: name.split('/').map(str::to_owned).collect(), path })
+}
+
+/// A payload that is complete but not yet where it belongs.
+struct Staged {
+    path: PathBuf,
+    part: PathBuf,
+}
+
+impl Staged {
+    fn new(path: PathBuf) -> Self {
+        let mut part = path.clone().into_os_string();
+        part.push(".part");
+        Self { path, part: part.into() }
+    }
+
+    /// Moves it there, unless something else is there: another envelope may need that.
+    fn publish(&self) -> Result<()> {
+        if self.path.exists() && payload::measure(&self.path)? != payload::measure(&self.part)? {
+            bail!(
+                "{} exists with other contents, which devices may still be fetching: \
+                 give another --version or --uri-name, or remove it",
+                self.path.display()
+            );
+        }
+        self.replace()
+    }
+
+    fn replace(&self) -> Result<()> {
+        fs::rename(&self.part, &self.path).with_context(|| cannot_write(&self.path))
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // There is nothing left to remove when all went well.
+        let _ = fs::remove_file(&self.part);
+    }
+}
+
+/// Holds at most what fits into an envelope.
+struct Capped(Vec<u8>);
+
+impl std::io::Write for &mut Capped {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + buffer.len() > ENVELOPE_BYTES_MAX {
+            return Err(std::io::Error::other(
+                "it is too large for the envelope: leave out --integrated",
+            ));
+        }
+        self.0.extend_from_slice(buffer);
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn report(args: &Args, description: &Description, envelope_bytes: usize) {
+    let payloads = description.components.iter().map(|component| {
+        let place = match &component.source {
+            Source::Integrated(_) => "in the envelope",
+            Source::Uri(uri) => uri,
+        };
+        (component.id.join("/"), place, component.size)
+    });
+    if args.json {
+        let payloads: Vec<_> = payloads
+            .map(|(id, uri, size)| serde_json::json!({ "id": id, "uri": uri, "size": size }))
+            .collect();
+        println!(
+            "{}",
+            serde_json::json!({
+                "envelope": args.out, "bytes": envelope_bytes, "version": description.version,
+                "sequence": description.sequence, "payloads": payloads,
+            })
+        );
+        return;
+    }
+    let heading = format!("Packed {} {} for {}", args.class, args.version, args.vendor);
+    let envelope = format!("{}  {}", args.out.display(), table::size(envelope_bytes as u64));
+    let table = Table::new(heading).row("sequence", description.sequence).row("envelope", envelope);
+    payloads
+        .fold(table, |table, (id, place, size)| {
+            table.row("payload", format!("{place}  {}, becomes {id}", table::size(size)))
+        })
+        .print();
+}
+
+/// A file name as a URI reference (RFC 3986, 2.3).
+fn uri(name: &str) -> String {
+    name.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+fn moment(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Ok(moment) = DateTime::parse_from_rfc3339(text) {
+        return Ok(moment.with_timezone(&Utc));
+    }
+    NaiveDate::parse_from_str(text, "%Y-%m-%d")
+        .map(|date| date.and_time(NaiveTime::MIN).and_utc())
+        .map_err(|_| "write it like 2027-01-31 or 2027-01-31T12:00:00Z".to_owned())
+}
+
+/// The time of files in archives, as reproducible builds give it.
+fn source_date_epoch() -> Result<u64> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(seconds) => seconds.parse().context("SOURCE_DATE_EPOCH is not a number of seconds"),
+        Err(_) => Ok(0),
+    }
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write {}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_become_uri_references() {
+        assert_eq!(uri("cam-1.2.0.tar.zst"), "cam-1.2.0.tar.zst");
+        assert_eq!(uri("my cam:1#é"), "my%20cam%3A1%23%C3%A9");
+    }
+
+    #[test]
+    fn a_date_is_its_first_moment() {
+        assert_eq!(moment("2027-01-31").unwrap(), moment("2027-01-31T00:00:00Z").unwrap());
+        assert_eq!(moment("2027-01-31T01:00:00+01:00").unwrap(), moment("2027-01-31").unwrap());
+        moment("tomorrow").unwrap_err();
+    }
+}

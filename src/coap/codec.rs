@@ -1,0 +1,264 @@
+//! Bytes to messages and back (RFC 7252 section 3). The only file that sees coap-lite.
+//!
+//! coap-lite's `Packet` reads and writes options; what it accepts wrongly or cannot bound is checked
+//! before it sees a byte: the version, codes, tokens (RFC 8974 too), the payload marker, the size of
+//! the datagram and the number of options (each costs it an allocation).
+
+use coap_lite::{CoapOption, MessageClass, Packet};
+
+use super::{Code, Options};
+
+/// The longest datagram that is read, bytes: what one Ethernet frame holds over IPv4. Blocks of 1024
+/// bytes leave more than 400 for options; RFC 7252 section 4.6 assumes 1152.
+pub const DATAGRAM_BYTES_MAX: usize = 1472;
+
+/// The most options that one message may have. Paths and queries of people have fewer than twenty.
+pub const OPTIONS_MAX: usize = 64;
+
+/// The longest token that is taken, bytes. RFC 8974 allows 65,804; stateless clients in use stay
+/// below 40, and we keep a copy for every request that waits and every observation.
+pub const TOKEN_BYTES_MAX: usize = 64;
+
+/// The four types of message (RFC 7252 section 4.2 and 4.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Confirmable = 0,
+    NonConfirmable = 1,
+    Acknowledgement = 2,
+    Reset = 3,
+}
+
+/// Matches responses with requests; chosen by the client (RFC 7252 section 5.3.1).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Token {
+    /// Up to eight bytes, the rest zero: no allocation.
+    Short(u8, [u8; 8]),
+    /// Longer ones (RFC 8974).
+    Long(Box<[u8]>),
+}
+
+/// One message, its options not yet judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Message {
+    pub(super) kind: Kind,
+    pub(super) code: Code,
+    pub(super) id: u16,
+    pub(super) token: Token,
+    pub(super) options: Options,
+    pub(super) payload: Vec<u8>,
+}
+
+/// Why a datagram is no message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Malformed {
+    /// To be ignored silently: no header, another version, or an ACK or RST (RFC 7252 section 3, 4.2).
+    Silently,
+    /// A confirmable or non-confirmable message with a format error (RFC 7252 section 4.2, 4.3).
+    Message { kind: Kind, id: u16 },
+    /// A request that is longer than [`DATAGRAM_BYTES_MAX`]; its header and token could be read.
+    TooLong { kind: Kind, id: u16, token: Token },
+}
+
+impl Token {
+    pub(super) fn new(bytes: &[u8]) -> Self {
+        let mut short = [0; 8];
+        match short.get_mut(..bytes.len()) {
+            Some(place) => {
+                place.copy_from_slice(bytes);
+                Self::Short(bytes.len() as u8, short)
+            }
+            None => Self::Long(bytes.into()),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Short(length, bytes) => bytes.get(..usize::from(*length)).unwrap_or(bytes),
+            Self::Long(bytes) => bytes,
+        }
+    }
+}
+
+impl Message {
+    /// An empty message: an acknowledgement, a reset or a ping (RFC 7252 section 4.1).
+    pub(super) fn empty(kind: Kind, id: u16) -> Vec<u8> {
+        frame(kind, Code::EMPTY, id, &Token::new(&[]), &[])
+    }
+}
+
+/// Reads a datagram.
+pub(super) fn decode(datagram: &[u8]) -> Result<Message, Malformed> {
+    let header = Header::read(datagram)?;
+    let Header { kind, code, id, token, token_end } = header;
+    let format_error = || match kind {
+        Kind::Confirmable | Kind::NonConfirmable => Malformed::Message { kind, id },
+        Kind::Acknowledgement | Kind::Reset => Malformed::Silently,
+    };
+    let token = token.ok_or_else(format_error)?;
+    if datagram.len() > DATAGRAM_BYTES_MAX {
+        let request = code.is_request() && format_error() != Malformed::Silently;
+        return Err(if request { Malformed::TooLong { kind, id, token } } else { format_error() });
+    }
+    let legal = match kind {
+        Kind::Reset => code == Code::EMPTY,
+        Kind::Acknowledgement => code == Code::EMPTY || code.is_response(),
+        Kind::NonConfirmable => code.is_request() || code.is_response(),
+        Kind::Confirmable => code == Code::EMPTY || code.is_request() || code.is_response(),
+    };
+    if !legal || (code == Code::EMPTY && datagram.len() > 4) {
+        return Err(format_error());
+    }
+    let Some(rest) = datagram.get(token_end..) else { return Err(format_error()) };
+    let shape = measure(rest).ok_or_else(format_error)?;
+    if rest.is_empty() {
+        let (options, payload) = (Options::default(), Vec::new());
+        return Ok(Message { kind, code, id, token, options, payload });
+    }
+    let packet = match token.bytes().len() {
+        0..=8 => Packet::from_bytes(datagram),
+        _ => Packet::from_bytes(&without_token(datagram, rest)),
+    };
+    let packet = packet.map_err(|_| format_error())?;
+    let mut options = Options::with_capacity(shape.options, shape.value_bytes);
+    for (number, values) in packet.options() {
+        for value in values {
+            options.push(*number, value);
+        }
+    }
+    Ok(Message { kind, code, id, token, options, payload: packet.payload })
+}
+
+/// Options, payload marker and payload as bytes: everything behind the token, so that one copy serves
+/// every observer of a representation.
+pub(super) fn tail(options: &Options, payload: &[u8]) -> Vec<u8> {
+    let mut packet = Packet::new();
+    packet.header.code = MessageClass::Reserved(Code::CONTENT.0);
+    for (number, value) in options.iter() {
+        packet.add_option(CoapOption::from(number), value.to_vec());
+    }
+    packet.payload = payload.to_vec();
+    let mut bytes = packet.to_bytes_unlimited().unwrap_or_default();
+    bytes.drain(..bytes.len().min(4));
+    bytes
+}
+
+/// Header, token and an encoded [`tail`].
+pub(super) fn frame(kind: Kind, code: Code, id: u16, token: &Token, tail: &[u8]) -> Vec<u8> {
+    let token = token.bytes();
+    let (nibble, extension): (u8, &[u8]) = match token.len() {
+        length @ 0..13 => (length as u8, &[]),
+        length @ 13..269 => (13, &[(length - 13) as u8]),
+        length => (14, &((length - 269) as u16).to_be_bytes()),
+    };
+    let mut bytes = Vec::with_capacity(6 + token.len() + tail.len());
+    bytes.extend_from_slice(&[VERSION << 6 | (kind as u8) << 4 | nibble, code.0]);
+    bytes.extend_from_slice(&id.to_be_bytes());
+    bytes.extend_from_slice(extension);
+    bytes.extend_from_slice(token);
+    bytes.extend_from_slice(tail);
+    bytes
+}
+
+/// Gives an encoded message another message id.
+pub(super) fn set_id(message: &mut [u8], id: u16) {
+    if let Some(place) = message.get_mut(2..4) {
+        place.copy_from_slice(&id.to_be_bytes());
+    }
+}
+
+const VERSION: u8 = 1;
+const PAYLOAD_MARKER: u8 = 0xff;
+
+struct Header {
+    kind: Kind,
+    code: Code,
+    id: u16,
+    /// `None` when its length is reserved, more than we take, or more than there is.
+    token: Option<Token>,
+    token_end: usize,
+}
+
+impl Header {
+    fn read(datagram: &[u8]) -> Result<Self, Malformed> {
+        let [first, code, high, low, ..] = *datagram else { return Err(Malformed::Silently) };
+        if first >> 6 != VERSION {
+            return Err(Malformed::Silently);
+        }
+        let kind = match first >> 4 & 3 {
+            0 => Kind::Confirmable,
+            1 => Kind::NonConfirmable,
+            2 => Kind::Acknowledgement,
+            _ => Kind::Reset,
+        };
+        let at = |index: usize| datagram.get(index).map(|byte| usize::from(*byte));
+        let span = match first & 15 {
+            length @ 0..=12 => Some((4, usize::from(length))),
+            13 => at(4).map(|length| (5, length + 13)),
+            14 => at(4).zip(at(5)).map(|(high, low)| (6, (high << 8 | low) + 269)),
+            _ => None,
+        };
+        let token = span.filter(|(_, length)| *length <= TOKEN_BYTES_MAX);
+        let token_end = token.map_or(0, |(start, length)| start + length);
+        let token = token.and_then(|(start, _)| datagram.get(start..token_end)).map(Token::new);
+        Ok(Self { kind, code: Code(code), id: u16::from_be_bytes([high, low]), token, token_end })
+    }
+}
+
+/// What a well-formed sequence of options holds.
+struct Shape {
+    options: usize,
+    value_bytes: usize,
+}
+
+/// Walks the options without keeping them (RFC 7252 section 3.1); `None` on a format error, on more
+/// than [`OPTIONS_MAX`] options and on a marker with nothing behind it.
+fn measure(mut rest: &[u8]) -> Option<Shape> {
+    let mut shape = Shape { options: 0, value_bytes: 0 };
+    let mut number = 0;
+    while let Some((first, more)) = rest.split_first() {
+        if *first == PAYLOAD_MARKER {
+            return (!more.is_empty()).then_some(shape);
+        }
+        rest = more;
+        number += extended(first >> 4, &mut rest)?;
+        let length = extended(first & 15, &mut rest)?;
+        rest = rest.get(length..)?;
+        shape.options += 1;
+        shape.value_bytes += length;
+        if number > usize::from(u16::MAX) || shape.options > OPTIONS_MAX {
+            return None;
+        }
+    }
+    Some(shape)
+}
+
+/// An option delta or length, with its extension bytes.
+fn extended(nibble: u8, rest: &mut &[u8]) -> Option<usize> {
+    match nibble {
+        0..=12 => Some(nibble.into()),
+        13 => {
+            let (byte, more) = rest.split_first()?;
+            *rest = more;
+            Some(usize::from(*byte) + 13)
+        }
+        14 => {
+            let (bytes, more) = rest.split_first_chunk()?;
+            *rest = more;
+            Some(usize::from(u16::from_be_bytes(*bytes)) + 269)
+        }
+        _ => None,
+    }
+}
+
+/// The message with an empty token, for a parser that knows at most eight bytes of it.
+fn without_token(datagram: &[u8], rest: &[u8]) -> Vec<u8> {
+    let header = datagram.get(..4).unwrap_or_default();
+    let mut bytes: Vec<u8> = header.iter().chain(rest).copied().collect();
+    if let Some(first) = bytes.first_mut() {
+        *first &= 0xf0;
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests;

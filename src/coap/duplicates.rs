@@ -1,0 +1,225 @@
+//! What was received and how it was answered, so that nothing is done twice (RFC 7252 section 4.5).
+//!
+//! Answers to requests that change nothing, and refusals, may be forgotten early: the RFC allows to
+//! work those out again. What changed something is remembered for its whole lifetime, and when there
+//! is no room left to remember, such requests are refused instead.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::time::Duration;
+
+use super::codec::Kind;
+use super::random::Keyed;
+use super::{Peer, Ticket};
+use crate::clock::Instant;
+
+/// How long the id of a confirmable message stays taken (RFC 7252 section 4.8.2).
+pub const EXCHANGE_LIFETIME: Duration = Duration::from_secs(247);
+
+/// How long the id of a non-confirmable message stays taken (RFC 7252 section 4.8.2).
+pub const NON_LIFETIME: Duration = Duration::from_secs(145);
+
+/// Memory for answers that may be forgotten, bytes: some 6,000 small ones. Beyond, the oldest goes.
+pub const FORGETTABLE_BYTES_MAX: usize = 2 << 20;
+
+/// Memory for answers that must be kept, bytes: 60 changes a second, without end.
+pub const KEPT_BYTES_MAX: usize = 4 << 20;
+
+/// The part of [`KEPT_BYTES_MAX`] that one peer may take, so that it cannot lock out the others.
+pub const KEPT_BYTES_PER_PEER_MAX: usize = KEPT_BYTES_MAX / 4;
+
+/// What was done about a message that came before.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Seen<'a> {
+    /// It still waits for its answer.
+    Waiting(Ticket),
+    /// It was answered with this.
+    Answered(&'a [u8]),
+}
+
+/// Names a message: a keyed hash of its sender and of all its bytes. A sender that reuses a message id
+/// too early sends something else, and that is no duplicate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Fingerprint(u64);
+
+/// The store.
+#[derive(Debug)]
+pub(super) struct Duplicates {
+    entries: HashMap<Fingerprint, Entry, Keyed>,
+    forgettable: Shelf,
+    kept: Shelf,
+    kept_per_peer: HashMap<Peer, usize, Keyed>,
+    serial: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    state: State,
+    expires: Instant,
+    /// Tells an entry from an earlier one of the same name.
+    serial: u64,
+    /// Whose share of the kept answers it is counted in.
+    kept_for: Option<Peer>,
+}
+
+#[derive(Debug)]
+enum State {
+    Waiting(Ticket),
+    Answered(Vec<u8>),
+}
+
+/// Answered messages, oldest first; some may be gone from the table.
+#[derive(Debug, Default)]
+struct Shelf {
+    queue: VecDeque<(Fingerprint, u64)>,
+    bytes: usize,
+}
+
+/// Memory that one entry takes beside its answer: name and entry in the table, name in the queue.
+const ENTRY_BYTES: usize = 200;
+
+impl Duplicates {
+    pub(super) fn new(keyed: Keyed) -> Self {
+        Self {
+            entries: HashMap::with_hasher(keyed.clone()),
+            forgettable: Shelf::default(),
+            kept: Shelf::default(),
+            kept_per_peer: HashMap::with_hasher(keyed),
+            serial: 0,
+        }
+    }
+
+    /// Names a message. Without a peer it is the same message wherever it comes from.
+    pub(super) fn fingerprint(&self, peer: Option<&Peer>, datagram: &[u8]) -> Fingerprint {
+        let mut hasher = self.entries.hasher().build_hasher();
+        peer.hash(&mut hasher);
+        hasher.write(datagram);
+        Fingerprint(hasher.finish())
+    }
+
+    /// Whether this message was seen before.
+    pub(super) fn find(&self, name: Fingerprint, now: Instant) -> Option<Seen<'_>> {
+        let entry = self.entries.get(&name)?;
+        match &entry.state {
+            State::Waiting(ticket) => Some(Seen::Waiting(*ticket)),
+            State::Answered(bytes) => (now < entry.expires).then_some(Seen::Answered(bytes)),
+        }
+    }
+
+    /// Whether there is room to remember one more request of this peer that changes something.
+    pub(super) fn has_room_to_keep(&mut self, peer: &Peer, now: Instant) -> bool {
+        self.clear_kept(now);
+        let of_peer = self.kept_per_peer.get(peer).copied().unwrap_or_default();
+        self.kept.bytes < KEPT_BYTES_MAX && of_peer < KEPT_BYTES_PER_PEER_MAX
+    }
+
+    /// A request begins; [`Self::answered`] follows, and until then it is not forgotten.
+    pub(super) fn waiting(&mut self, name: Fingerprint, ticket: Ticket, kind: Kind, now: Instant) {
+        self.insert(name, State::Waiting(ticket), now + lifetime(kind), None);
+    }
+
+    /// A message was dealt with; `answer` is what goes back to each of its duplicates, empty for
+    /// nothing. With a peer to `keep_for` it is remembered for its whole lifetime.
+    pub(super) fn answered(
+        &mut self,
+        name: Fingerprint,
+        kind: Kind,
+        answer: Vec<u8>,
+        keep_for: Option<Peer>,
+        now: Instant,
+    ) {
+        let bytes = answer.len() + ENTRY_BYTES;
+        let serial = self.insert(name, State::Answered(answer), now + lifetime(kind), keep_for);
+        if let Some(peer) = keep_for {
+            *self.kept_per_peer.entry(peer).or_default() += bytes;
+            self.kept.push(name, serial, bytes);
+            self.clear_kept(now);
+        } else {
+            self.forgettable.push(name, serial, bytes);
+            self.clear_forgettable(now);
+        }
+    }
+
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        self.forgettable.bytes + self.kept.bytes
+    }
+
+    fn insert(
+        &mut self,
+        name: Fingerprint,
+        state: State,
+        expires: Instant,
+        kept_for: Option<Peer>,
+    ) -> u64 {
+        self.serial += 1;
+        let serial = self.serial;
+        if let Some(old) = self.entries.insert(name, Entry { state, expires, serial, kept_for }) {
+            self.release(&old);
+        }
+        serial
+    }
+
+    /// Makes room, oldest first. What has expired or was replaced goes even where there is room: so
+    /// the queue holds nothing older than a lifetime.
+    fn clear_forgettable(&mut self, now: Instant) {
+        while let Some((name, serial)) = self.forgettable.queue.front().copied() {
+            let live = self.is_live(name, serial, now);
+            if live && self.forgettable.bytes <= FORGETTABLE_BYTES_MAX {
+                break;
+            }
+            self.forgettable.queue.pop_front();
+            self.remove(name, serial);
+        }
+    }
+
+    fn clear_kept(&mut self, now: Instant) {
+        while let Some((name, serial)) = self.kept.queue.front().copied() {
+            if self.is_live(name, serial, now) {
+                break;
+            }
+            self.kept.queue.pop_front();
+            self.remove(name, serial);
+        }
+    }
+
+    fn is_live(&self, name: Fingerprint, serial: u64, now: Instant) -> bool {
+        self.entries.get(&name).is_some_and(|entry| entry.serial == serial && now < entry.expires)
+    }
+
+    fn remove(&mut self, name: Fingerprint, serial: u64) {
+        if self.entries.get(&name).is_some_and(|entry| entry.serial == serial)
+            && let Some(entry) = self.entries.remove(&name)
+        {
+            self.release(&entry);
+        }
+    }
+
+    /// Gives back the bytes of an entry that has left the table.
+    fn release(&mut self, entry: &Entry) {
+        let State::Answered(answer) = &entry.state else { return };
+        let bytes = answer.len() + ENTRY_BYTES;
+        let Some(peer) = entry.kept_for else {
+            self.forgettable.bytes -= bytes;
+            return;
+        };
+        self.kept.bytes -= bytes;
+        if let Some(of_peer) = self.kept_per_peer.get_mut(&peer) {
+            *of_peer -= bytes;
+            if *of_peer == 0 {
+                self.kept_per_peer.remove(&peer);
+            }
+        }
+    }
+}
+
+impl Shelf {
+    fn push(&mut self, name: Fingerprint, serial: u64, bytes: usize) {
+        self.queue.push_back((name, serial));
+        self.bytes += bytes;
+    }
+}
+
+fn lifetime(kind: Kind) -> Duration {
+    if kind == Kind::Confirmable { EXCHANGE_LIFETIME } else { NON_LIFETIME }
+}

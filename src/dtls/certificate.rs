@@ -1,0 +1,254 @@
+//! Certificates: our own, the anchors, and the verdict on a peer's chain.
+
+use std::sync::Arc;
+
+use ring::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair,
+};
+use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime, pem::PemObject};
+use uuid::Uuid;
+use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use zeroize::Zeroizing;
+
+use super::der::{self, Der};
+use super::{Error, IdentityRule, PeerIdentity, Role};
+use crate::clock::Now;
+
+/// Our certificate, what leads from it to an anchor, and its private key.
+#[derive(Clone)]
+pub struct OwnCertificate {
+    pub(super) chain: Vec<Vec<u8>>,
+    pub(super) key: Arc<EcdsaKeyPair>,
+    pub(super) curve: Curve,
+}
+
+impl OwnCertificate {
+    /// From DER: the chain with our own certificate first, and its key in PKCS#8 or SEC 1 form.
+    pub fn new(chain: Vec<Vec<u8>>, key: &[u8]) -> Result<Self, Error> {
+        let bad = |what: &str| Error::Credentials(format!("our certificate: {what}"));
+        let leaf = chain.first().ok_or_else(|| bad("the chain is empty"))?;
+        if chain.iter().map(|der| der.len() + 3).sum::<usize>() > CHAIN_BYTES_MAX {
+            return Err(bad("the chain is longer than 8 KiB"));
+        }
+        let (curve, public) = public_key(leaf)
+            .ok_or_else(|| bad("it has no public key on P-256 or P-384 (RSA is not supported)"))?;
+        let private = Zeroizing::new(
+            private_scalar(key).ok_or_else(|| bad("the key is neither PKCS#8 nor SEC 1"))?,
+        );
+        let algorithm = match curve {
+            Curve::P256 => &ECDSA_P256_SHA256_ASN1_SIGNING,
+            Curve::P384 => &ECDSA_P384_SHA384_ASN1_SIGNING,
+        };
+        let rng = ring::rand::SystemRandom::new();
+        let key = EcdsaKeyPair::from_private_key_and_public_key(algorithm, &private, &public, &rng)
+            .map_err(|_| bad("the private key does not belong to it"))?;
+        Ok(Self { chain, key: Arc::new(key), curve })
+    }
+
+    /// From PEM: the chain with our own certificate first, and its key (`PRIVATE KEY` or
+    /// `EC PRIVATE KEY`).
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, Error> {
+        let key = rustls_pki_types::PrivateKeyDer::from_pem_slice(key)
+            .map_err(|error| Error::Credentials(format!("our private key: {error:?}")))?;
+        Self::new(certificates_from_pem(chain)?, key.secret_der())
+    }
+}
+
+impl std::fmt::Debug for OwnCertificate {
+    /// Tells the length of the chain only.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OwnCertificate").field("chain", &self.chain.len()).finish_non_exhaustive()
+    }
+}
+
+/// A certificate that may vouch for others.
+#[derive(Clone, Debug)]
+pub struct Anchor(TrustAnchor<'static>);
+
+impl Anchor {
+    /// From DER.
+    pub fn new(der: &[u8]) -> Result<Self, Error> {
+        let der = CertificateDer::from(der);
+        let anchor = anchor_from_trusted_cert(&der)
+            .map_err(|error| Error::Credentials(format!("an anchor cannot be read: {error}")))?;
+        Ok(Self(anchor.to_owned()))
+    }
+
+    /// All the certificates in a PEM text.
+    pub fn from_pem(pem: &[u8]) -> Result<Vec<Self>, Error> {
+        certificates_from_pem(pem)?.iter().map(|der| Self::new(der)).collect()
+    }
+}
+
+fn certificates_from_pem(pem: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+    CertificateDer::pem_slice_iter(pem)
+        .map(|found| found.map(|der| der.to_vec()))
+        .collect::<Result<_, _>>()
+        .map_err(|error| Error::Credentials(format!("a certificate cannot be read: {error:?}")))
+}
+
+/// The curves of certificates and key exchanges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Curve {
+    P256,
+    P384,
+}
+
+/// A peer's chain that leads to an anchor and keeps the rules.
+pub(super) struct Verified {
+    /// The key to check the peer's signature with.
+    pub(super) curve: Curve,
+    /// Uncompressed point.
+    pub(super) public_key: Vec<u8>,
+    /// Who it is.
+    pub(super) identity: PeerIdentity,
+}
+
+/// Judges the chain of a peer; `peer` is the role it plays.
+pub(super) fn verify(
+    chain: Vec<Vec<u8>>,
+    anchors: &[Anchor],
+    rule: &IdentityRule,
+    peer: Role,
+    now: Now,
+) -> Result<Verified, Error> {
+    let bad = |what: &str| Error::Certificate(what.to_owned());
+    let ders: Vec<CertificateDer<'_>> =
+        chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+    let (leaf, intermediates) = ders.split_first().ok_or(Error::NoCertificate)?;
+    let certificate = EndEntityCert::try_from(leaf).map_err(|error| bad(&error.to_string()))?;
+    let anchors: Vec<TrustAnchor<'static>> =
+        anchors.iter().map(|anchor| anchor.0.clone()).collect();
+    let usage = match (rule, peer) {
+        (IdentityRule::Ocf | IdentityRule::OcfDevice(_), _) => KeyUsage::required(OCF_IDENTITY),
+        (_, Role::Server) => KeyUsage::server_auth(),
+        (_, Role::Client) => KeyUsage::client_auth(),
+    };
+    let seconds = u64::try_from(now.wall.timestamp()).unwrap_or(0);
+    let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+    certificate
+        .verify_for_usage(SIGNATURES, &anchors, intermediates, time, usage, None, None)
+        .map_err(|error| bad(&error.to_string()))?;
+    if !may_sign(leaf).ok_or_else(|| bad("its key usage cannot be read"))? {
+        return Err(bad("its key may not sign"));
+    }
+    let uuid = uuid_of(certificate.subject());
+    match rule {
+        IdentityRule::Ocf if uuid.is_none() => return Err(bad("its name is no uuid:...")),
+        IdentityRule::OcfDevice(wanted) if uuid != Some(*wanted) => {
+            return Err(bad("it belongs to another device"));
+        }
+        IdentityRule::Name(name) => {
+            let name = ServerName::try_from(name.as_str()).map_err(|_| bad("no such name"))?;
+            certificate
+                .verify_is_valid_for_subject_name(&name)
+                .map_err(|error| bad(&error.to_string()))?;
+        }
+        _ => {}
+    }
+    let (curve, public_key) = public_key(leaf).ok_or_else(|| bad("its key is on another curve"))?;
+    Ok(Verified { curve, public_key, identity: PeerIdentity::Certificate { chain, uuid } })
+}
+
+/// The fields of a certificate from the issuer on (RFC 5280 section 4.1).
+fn after_signature_algorithm(certificate: &[u8]) -> Option<Der<'_>> {
+    let mut body = Der(certificate).expect(der::SEQUENCE)?.expect(der::SEQUENCE)?;
+    body.optional(VERSION);
+    body.expect(der::INTEGER)?;
+    body.expect(der::SEQUENCE)?;
+    Some(body)
+}
+
+fn public_key(certificate: &[u8]) -> Option<(Curve, Vec<u8>)> {
+    let mut body = after_signature_algorithm(certificate)?;
+    for _issuer_validity_subject in 0..3 {
+        body.expect(der::SEQUENCE)?;
+    }
+    let mut info = body.expect(der::SEQUENCE)?;
+    let mut algorithm = info.expect(der::SEQUENCE)?;
+    if algorithm.expect(der::OID)?.0 != EC_PUBLIC_KEY {
+        return None;
+    }
+    let curve = match algorithm.expect(der::OID)?.0 {
+        P256_OID => Curve::P256,
+        P384_OID => Curve::P384,
+        _ => return None,
+    };
+    let (unused_bits, point) = info.expect(der::BIT_STRING)?.0.split_first()?;
+    (*unused_bits == 0).then(|| (curve, point.to_vec()))
+}
+
+/// Whether the key usage, where there is one, has digitalSignature (RFC 5280 section 4.2.1.3).
+fn may_sign(certificate: &[u8]) -> Option<bool> {
+    let mut body = after_signature_algorithm(certificate)?;
+    for _issuer_validity_subject_key in 0..4 {
+        body.expect(der::SEQUENCE)?;
+    }
+    body.optional(ISSUER_UNIQUE_ID);
+    body.optional(SUBJECT_UNIQUE_ID);
+    let Some(mut outer) = body.optional(EXTENSIONS) else { return Some(true) };
+    let mut extensions = outer.expect(der::SEQUENCE)?;
+    while !extensions.0.is_empty() {
+        let mut extension = extensions.expect(der::SEQUENCE)?;
+        let name = extension.expect(der::OID)?;
+        extension.optional(der::BOOLEAN);
+        if name.0 == KEY_USAGE {
+            let bits = extension.expect(der::OCTET_STRING)?.expect(der::BIT_STRING)?;
+            return Some(bits.0.get(1).is_some_and(|bits| bits & 0x80 != 0));
+        }
+    }
+    Some(true)
+}
+
+/// The UUID in a common name `uuid:...` (OCF Security 9.4.2.2).
+fn uuid_of(subject: &[u8]) -> Option<Uuid> {
+    let mut names = Der(subject);
+    while let Some(mut set) = names.expect(der::SET) {
+        let mut attribute = set.expect(der::SEQUENCE)?;
+        if attribute.expect(der::OID)?.0 == COMMON_NAME {
+            let (_, text) = attribute.any()?;
+            let text = std::str::from_utf8(text.0).ok()?.strip_prefix("uuid:")?;
+            return (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten();
+        }
+    }
+    None
+}
+
+/// The private number in PKCS#8 (RFC 5208) or SEC 1 (RFC 5915) form.
+fn private_scalar(key: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Der(key).expect(der::SEQUENCE)?;
+    body.expect(der::INTEGER)?;
+    if body.optional(der::SEQUENCE).is_some() {
+        body = body.expect(der::OCTET_STRING)?.expect(der::SEQUENCE)?;
+        body.expect(der::INTEGER)?;
+    }
+    Some(body.expect(der::OCTET_STRING)?.0.to_vec())
+}
+
+/// What certificates may be signed with. Only ECDSA: OCF has nothing else (Security 9.4.2).
+const SIGNATURES: &[&dyn rustls_pki_types::SignatureVerificationAlgorithm] = &[
+    webpki::ring::ECDSA_P256_SHA256,
+    webpki::ring::ECDSA_P256_SHA384,
+    webpki::ring::ECDSA_P384_SHA256,
+    webpki::ring::ECDSA_P384_SHA384,
+];
+
+/// Our own chain, bytes: OCF chains have three tiers at most, some 2 KiB.
+const CHAIN_BYTES_MAX: usize = 8 * 1024;
+
+/// 1.3.6.1.4.1.44924.1.6, the OCF identity usage.
+const OCF_IDENTITY: &[u8] = &[0x2B, 0x06, 0x01, 0x04, 0x01, 0x82, 0xDE, 0x7C, 0x01, 0x06];
+/// 1.2.840.10045.2.1
+const EC_PUBLIC_KEY: &[u8] = &[0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x02, 0x01];
+/// 1.2.840.10045.3.1.7
+const P256_OID: &[u8] = &[0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07];
+/// 1.3.132.0.34
+const P384_OID: &[u8] = &[0x2B, 0x81, 0x04, 0x00, 0x22];
+/// 2.5.29.15
+const KEY_USAGE: &[u8] = &[0x55, 0x1D, 0x0F];
+/// 2.5.4.3
+const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+const VERSION: u8 = 0xA0;
+const ISSUER_UNIQUE_ID: u8 = 0x81;
+const SUBJECT_UNIQUE_ID: u8 = 0x82;
+const EXTENSIONS: u8 = 0xA3;

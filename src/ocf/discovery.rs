@@ -1,0 +1,171 @@
+//! What a device tells so that it can be found: `/oic/res`, `/oic/d`, `/oic/p` and, for CoAP tools
+//! that do not know OCF, `/.well-known/core`.
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::representation::Common;
+use super::resource::Resource;
+use super::router::{About, Site};
+use super::time;
+
+/// One link of `/oic/res` (OCF Core, oic.oic-link-schema).
+#[derive(Serialize)]
+pub(super) struct Link<'a> {
+    anchor: String,
+    href: &'a str,
+    rt: &'static [&'static str],
+    r#if: &'static [&'static str],
+    p: Policy,
+    eps: Vec<Endpoint<'a>>,
+}
+
+#[derive(Serialize)]
+struct Policy {
+    bm: u8,
+}
+
+#[derive(Serialize)]
+struct Endpoint<'a> {
+    ep: &'a str,
+}
+
+/// `/oic/res` as the baseline interface shows it: one object in an array.
+#[derive(Serialize)]
+pub(super) struct Discovery<'a> {
+    #[serde(flatten)]
+    common: Common,
+    links: Vec<Link<'a>>,
+}
+
+impl<'a> Discovery<'a> {
+    pub(super) fn new(links: Vec<Link<'a>>) -> [Self; 1] {
+        [Self { common: Common::of(Resource::Discovery), links }]
+    }
+}
+
+/// The links to resources that have one of the given types; to all when none is given.
+pub(super) fn links<'a>(site: &Site<'a>, types: &[&str]) -> Vec<Link<'a>> {
+    let about = site.about;
+    Resource::ALL
+        .into_iter()
+        .filter(|resource| resource.is_discoverable())
+        .filter(|resource| {
+            types.is_empty() || resource.types().iter().any(|name| types.contains(name))
+        })
+        .map(|resource| Link {
+            anchor: format!("ocf://{}", about.device),
+            href: resource.href(&about.softwareupdate_href),
+            rt: resource.types(),
+            r#if: resource.interfaces(),
+            p: Policy { bm: resource.policy() },
+            eps: site
+                .endpoints
+                .iter()
+                .filter(|endpoint| {
+                    site.open || resource.is_public() || endpoint.starts_with("coaps:")
+                })
+                .map(|endpoint| Endpoint { ep: endpoint })
+                .collect(),
+        })
+        .collect()
+}
+
+/// `/oic/d` (oic.wk.d).
+#[derive(Serialize)]
+pub(super) struct Device<'a> {
+    #[serde(flatten)]
+    common: Option<Common>,
+    #[serde(rename = "n")]
+    name: &'a str,
+    #[serde(rename = "di")]
+    device: Uuid,
+    #[serde(rename = "piid")]
+    protocol_independent: Uuid,
+    #[serde(rename = "icv")]
+    core_version: &'static str,
+    #[serde(rename = "dmv")]
+    model_versions: &'static str,
+    #[serde(rename = "dmno")]
+    model_number: &'a str,
+    #[serde(rename = "sv")]
+    software_version: &'a str,
+}
+
+impl<'a> Device<'a> {
+    pub(super) fn new(about: &'a About, running: &'a str, baseline: bool) -> Self {
+        Self {
+            common: baseline.then(|| Common::of(Resource::Device)),
+            name: &about.name,
+            device: about.device,
+            protocol_independent: about.protocol_independent,
+            core_version: "ocf.2.2.5",
+            model_versions: "ocf.res.1.3.0,ocf.sh.1.3.0",
+            model_number: &about.model,
+            software_version: running,
+        }
+    }
+}
+
+/// `/oic/p` (oic.wk.p).
+#[derive(Serialize)]
+pub(super) struct Platform<'a> {
+    #[serde(flatten)]
+    common: Option<Common>,
+    #[serde(rename = "pi")]
+    platform: Uuid,
+    #[serde(rename = "mnmn")]
+    manufacturer: &'a str,
+    #[serde(rename = "mnmo")]
+    model: &'a str,
+    #[serde(rename = "mndt")]
+    manufactured: String,
+    #[serde(rename = "mnfv")]
+    firmware_version: &'a str,
+    #[serde(rename = "st")]
+    system_time: String,
+}
+
+impl<'a> Platform<'a> {
+    pub(super) fn new(site: &Site<'a>, baseline: bool) -> Self {
+        let about = site.about;
+        Self {
+            common: baseline.then(|| Common::of(Resource::Platform)),
+            platform: about.platform,
+            manufacturer: &about.manufacturer,
+            model: &about.model,
+            manufactured: about.manufactured.format("%Y-%m-%d").to_string(),
+            firmware_version: &site.state.running.version,
+            system_time: time::written(site.now.wall),
+        }
+    }
+}
+
+/// `/.well-known/core` in link format (RFC 6690), filtered by one query `name=value`.
+pub(super) fn link_format(site: &Site<'_>, filter: Option<(&str, &str)>) -> String {
+    let about = site.about;
+    let links = Resource::ALL.into_iter().filter_map(|resource| {
+        let href = resource.href(&about.softwareupdate_href);
+        let wanted = match filter {
+            None => true,
+            Some(("href", value)) => matches(href, value),
+            Some(("rt", value)) => resource.types().iter().any(|name| matches(name, value)),
+            Some(("if", value)) => resource.interfaces().iter().any(|name| matches(name, value)),
+            Some(_) => false,
+        };
+        let observable = if resource.topic().is_some() { ";obs" } else { "" };
+        (resource.is_discoverable() && wanted).then(|| {
+            let (types, interfaces) = (resource.types().join(" "), resource.interfaces().join(" "));
+            format!("<{href}>;rt=\"{types}\";if=\"{interfaces}\";ct=10000{observable}")
+        })
+    });
+    links.collect::<Vec<_>>().join(",")
+}
+
+/// RFC 6690 section 4.1: a trailing `*` matches any rest.
+fn matches(text: &str, wanted: &str) -> bool {
+    match wanted.strip_suffix('*') {
+        Some(prefix) => text.starts_with(prefix),
+        None => text == wanted,
+    }
+}

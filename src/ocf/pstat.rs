@@ -1,0 +1,190 @@
+//! `oic.r.pstat`: what the engine does as mode bits, and the bits that start it.
+//!
+//! Until an onboarding tool can own the device it shows itself as an owned device in normal
+//! operation (RFNOP).
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::body::{self, Fault};
+use super::representation::Common;
+use super::resource::Resource;
+use crate::update::{Ask, Phase, Stage};
+
+/// Bits of `cm` and `tm` (OCF Security 13.8, Table 37).
+mod mode {
+    /// In `tm`: validate. In `cm`: valid software is here.
+    pub(super) const SOFTWARE_VERSION_VALIDATION: u16 = 64;
+    /// In `tm`: install. In `cm`: being installed.
+    pub(super) const SECURE_SOFTWARE_UPDATE: u16 = 128;
+    /// In `tm`: check. In `cm`: new software exists.
+    pub(super) const SOFTWARE_AVAILABILITY_CHECK: u16 = 256;
+}
+
+/// Client-directed provisioning, the only operation mode (`om`, `sm`).
+const CLIENT_DIRECTED: i64 = 4;
+
+/// Ready for normal operation (`dos.s`).
+const RFNOP: i64 = 3;
+/// The state that a client writes to reset the device (`dos.s`).
+const RESET: i64 = 0;
+
+#[derive(Serialize)]
+pub(super) struct Representation {
+    #[serde(flatten)]
+    common: Option<Common>,
+    dos: OnboardingState,
+    #[serde(rename = "isop")]
+    is_operational: bool,
+    #[serde(rename = "cm")]
+    current_mode: u16,
+    #[serde(rename = "tm")]
+    target_mode: u16,
+    #[serde(rename = "om")]
+    operation_mode: i64,
+    #[serde(rename = "sm")]
+    supported_mode: i64,
+    #[serde(rename = "rowneruuid")]
+    resource_owner: Uuid,
+}
+
+#[derive(Serialize)]
+struct OnboardingState {
+    #[serde(rename = "s")]
+    state: i64,
+    #[serde(rename = "p")]
+    pending: bool,
+}
+
+impl Representation {
+    pub(super) fn new(phase: &Phase, baseline: bool) -> Self {
+        Self {
+            common: baseline.then(|| Common::of(Resource::ProvisioningStatus)),
+            dos: OnboardingState { state: RFNOP, pending: false },
+            is_operational: true,
+            current_mode: provisioning_mode(phase),
+            // Work starts in the very step that takes the order: there is no moment in between.
+            target_mode: 0,
+            operation_mode: CLIENT_DIRECTED,
+            supported_mode: CLIENT_DIRECTED,
+            resource_owner: Uuid::nil(),
+        }
+    }
+}
+
+/// The software bits of `cm` for a phase (Table 3 of the draft).
+pub fn provisioning_mode(phase: &Phase) -> u16 {
+    let available = mode::SOFTWARE_AVAILABILITY_CHECK;
+    let valid = available | mode::SOFTWARE_VERSION_VALIDATION;
+    match phase {
+        Phase::Idle | Phase::Checking(_) => 0,
+        Phase::Available(_) | Phase::Fetching(_) => available,
+        Phase::Staged(_) => valid,
+        Phase::Installing(_)
+        | Phase::Switching(_)
+        | Phase::Trial { .. }
+        | Phase::Confirming(_)
+        | Phase::RollingBack { .. } => valid | mode::SECURE_SOFTWARE_UPDATE,
+    }
+}
+
+/// An UPDATE; `None` when it is right and changes nothing.
+pub(super) fn command(body: &[u8]) -> Result<Option<Ask>, Fault> {
+    let mut ask = None;
+    for (name, value) in body::members(body)? {
+        match &*name {
+            "tm" => ask = ask.or(target(body::integer("tm", &value)?)?.map(Ask::Start)),
+            "dos" => ask = onboarding_state(value)?.or(ask),
+            "om" if body::integer("om", &value)? == CLIENT_DIRECTED => {}
+            "om" => return Err("om can only be 4 (client-directed)".into()),
+            "rt" | "if" => {}
+            "cm" | "isop" | "sm" => return Err(format!("{name} can only be read")),
+            "rowneruuid" => return Err("rowneruuid cannot be written in this state".into()),
+            _ => return Err(format!("there is no property {} here", body::quoted(&name))),
+        }
+    }
+    Ok(ask)
+}
+
+/// Of several bits the highest step: it includes the others.
+fn target(bits: i64) -> Result<Option<Stage>, Fault> {
+    let software = mode::SOFTWARE_VERSION_VALIDATION
+        | mode::SECURE_SOFTWARE_UPDATE
+        | mode::SOFTWARE_AVAILABILITY_CHECK;
+    let bits = u16::try_from(bits).ok().filter(|bits| bits & !software == 0);
+    let bits = bits.ok_or("tm can only have the bits 64, 128 and 256")?;
+    Ok(if bits & mode::SECURE_SOFTWARE_UPDATE != 0 {
+        Some(Stage::Upgrade)
+    } else if bits & mode::SOFTWARE_VERSION_VALIDATION != 0 {
+        Some(Stage::Validate)
+    } else if bits & mode::SOFTWARE_AVAILABILITY_CHECK != 0 {
+        Some(Stage::Check)
+    } else {
+        None
+    })
+}
+
+fn onboarding_state(value: ciborium::Value) -> Result<Option<Ask>, Fault> {
+    let mut ask = None;
+    for (name, value) in body::properties(value)? {
+        match (&*name, body::integer("dos.s", &value)) {
+            ("s", Ok(RESET)) => ask = Some(Ask::Reset),
+            ("s", Ok(RFNOP)) => {}
+            ("s", Ok(other)) => return Err(format!("dos.s cannot go from 3 to {other}")),
+            ("s", Err(fault)) => return Err(fault),
+            ("p", _) => return Err("dos.p can only be read".into()),
+            _ => return Err(format!("there is no property {} in dos", body::quoted(&name))),
+        }
+    }
+    Ok(ask)
+}
+
+#[cfg(test)]
+mod tests {
+    use ciborium::cbor;
+
+    use super::*;
+
+    fn ask(body: ciborium::Value) -> Result<Option<Ask>, Fault> {
+        command(&body::encoded(&body))
+    }
+
+    #[test]
+    fn of_several_bits_the_highest_step_is_taken() {
+        for (bits, stage) in [
+            (0, None),
+            (256, Some(Stage::Check)),
+            (64, Some(Stage::Validate)),
+            (320, Some(Stage::Validate)),
+            (128, Some(Stage::Upgrade)),
+            (448, Some(Stage::Upgrade)),
+        ] {
+            assert_eq!(ask(cbor!({"tm" => bits}).unwrap()), Ok(stage.map(Ask::Start)), "{bits}");
+        }
+        for bits in [1, 2, 32, 65, 512, 65536, -1, i64::MIN] {
+            assert!(ask(cbor!({"tm" => bits}).unwrap()).is_err(), "{bits}");
+        }
+    }
+
+    #[test]
+    fn one_illegal_property_keeps_the_legal_ones_from_starting_anything() {
+        for body in [
+            cbor!({"tm" => 128, "dos" => {"s" => 1}}),
+            cbor!({"tm" => 128, "cm" => 0}),
+            cbor!({"tm" => 128, "isop" => true}),
+            cbor!({"tm" => 128, "dos" => {"s" => 3, "p" => false}}),
+            cbor!({"tm" => 128, "om" => 1}),
+            cbor!({"tm" => 128, "colour" => 1}),
+            cbor!({"tm" => "128"}),
+        ] {
+            let body = body.unwrap();
+            assert!(ask(body.clone()).is_err(), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn a_reset_goes_before_any_other_order() {
+        let body = cbor!({"tm" => 128, "dos" => {"s" => 0}}).unwrap();
+        assert_eq!(ask(body), Ok(Some(Ask::Reset)));
+    }
+}

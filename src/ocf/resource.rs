@@ -1,0 +1,120 @@
+//! The table of resources: what there is, what it is called, what can be done with it.
+
+use crate::coap::Topic;
+
+/// A resource of the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// `/oic/res`: the links to all others.
+    Discovery,
+    /// `/oic/d`: the device.
+    Device,
+    /// `/oic/p`: the platform.
+    Platform,
+    /// Where the introspection data is.
+    Introspection,
+    /// The introspection data.
+    IntrospectionData,
+    /// The software update resource.
+    SoftwareUpdate,
+    /// `/oic/sec/pstat`: the provisioning status.
+    ProvisioningStatus,
+    /// How far an update is; not part of OCF.
+    UpdateStatus,
+    /// `/.well-known/core` (RFC 6690), for CoAP tools that do not know OCF.
+    WellKnownCore,
+}
+
+/// Ways to look at a resource (OCF Core 7.6.3).
+pub(super) mod interface {
+    pub(crate) const BASELINE: &str = "oic.if.baseline";
+    pub(crate) const LINK_LIST: &str = "oic.if.ll";
+    pub(crate) const READ: &str = "oic.if.r";
+    pub(crate) const READ_WRITE: &str = "oic.if.rw";
+}
+
+/// The resources that can be watched.
+pub const TOPICS: [Resource; 3] =
+    [Resource::SoftwareUpdate, Resource::ProvisioningStatus, Resource::UpdateStatus];
+
+impl Resource {
+    pub(super) const ALL: [Self; 9] = [
+        Self::Discovery,
+        Self::Device,
+        Self::Platform,
+        Self::Introspection,
+        Self::IntrospectionData,
+        Self::SoftwareUpdate,
+        Self::ProvisioningStatus,
+        Self::UpdateStatus,
+        Self::WellKnownCore,
+    ];
+
+    /// Its path; that of the software update resource is configured.
+    pub(super) fn href<'a>(self, softwareupdate: &'a str) -> &'a str {
+        match self {
+            Self::Discovery => "/oic/res",
+            Self::Device => "/oic/d",
+            Self::Platform => "/oic/p",
+            Self::Introspection => "/oc/wk/introspection",
+            Self::IntrospectionData => "/oc/introspection",
+            Self::SoftwareUpdate => softwareupdate,
+            Self::ProvisioningStatus => "/oic/sec/pstat",
+            Self::UpdateStatus => "/updatestatus",
+            Self::WellKnownCore => "/.well-known/core",
+        }
+    }
+
+    /// Its resource types.
+    pub(super) fn types(self) -> &'static [&'static str] {
+        match self {
+            Self::Discovery => &["oic.wk.res"],
+            Self::Device => &["oic.wk.d"],
+            Self::Platform => &["oic.wk.p"],
+            Self::Introspection => &["oic.wk.introspection"],
+            Self::SoftwareUpdate => &["oic.r.softwareupdate"],
+            Self::ProvisioningStatus => &["oic.r.pstat"],
+            Self::UpdateStatus => &["x.freshen.r.updatestatus"],
+            Self::IntrospectionData | Self::WellKnownCore => &[],
+        }
+    }
+
+    /// Its interfaces, the default first.
+    pub(super) fn interfaces(self) -> &'static [&'static str] {
+        match self {
+            Self::Discovery => &[interface::LINK_LIST, interface::BASELINE],
+            Self::Device | Self::Platform | Self::Introspection | Self::UpdateStatus => {
+                &[interface::READ, interface::BASELINE]
+            }
+            Self::SoftwareUpdate | Self::ProvisioningStatus => {
+                &[interface::READ_WRITE, interface::BASELINE]
+            }
+            Self::IntrospectionData | Self::WellKnownCore => &[],
+        }
+    }
+
+    /// Whether `/oic/res` has a link to it.
+    pub(super) fn is_discoverable(self) -> bool {
+        !self.types().is_empty()
+    }
+
+    /// Whether it takes a POST.
+    pub(super) fn is_writable(self) -> bool {
+        matches!(self, Self::SoftwareUpdate | Self::ProvisioningStatus)
+    }
+
+    /// Whether anyone may read it in clear: what a device must tell to be found.
+    pub(super) fn is_public(self) -> bool {
+        matches!(self, Self::Discovery | Self::Device | Self::Platform | Self::WellKnownCore)
+    }
+
+    /// What watchers of it are told by; `None` when it cannot be watched.
+    pub fn topic(self) -> Option<Topic> {
+        TOPICS.iter().position(|other| *other == self).map(|n| Topic(n as u32))
+    }
+
+    /// The `p.bm` bits of its link: 1 discoverable, 2 observable.
+    pub(super) fn policy(self) -> u8 {
+        u8::from(self.is_discoverable()) | u8::from(self.topic().is_some()) << 1
+    }
+}

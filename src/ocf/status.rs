@@ -1,0 +1,68 @@
+//! `x.freshen.r.updatestatus`: how far an update is.
+//!
+//! The OCF model has no place for progress. Nobody needs this resource to drive an update.
+
+use serde::Serialize;
+
+use super::representation::Common;
+use super::resource::Resource;
+use super::router::Progress;
+use super::time;
+use crate::update::{Outcome, State};
+
+#[derive(Serialize)]
+pub(super) struct Representation<'a> {
+    #[serde(flatten)]
+    common: Option<Common>,
+    running: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offered: Option<&'a str>,
+    phase: &'static str,
+    #[serde(rename = "bytesdone")]
+    bytes_done: u64,
+    #[serde(rename = "bytesexpected")]
+    bytes_expected: u64,
+    /// Bytes a second.
+    rate: u64,
+    attempt: u32,
+    #[serde(rename = "lasterror", skip_serializing_if = "Option::is_none")]
+    last_error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scheduled: Option<String>,
+}
+
+impl<'a> Representation<'a> {
+    pub(super) fn new(state: &'a State, progress: &Progress, baseline: bool) -> Self {
+        Self {
+            common: baseline.then(|| Common::of(Resource::UpdateStatus)),
+            running: &state.running.version,
+            offered: state.phase.offer().map(|offer| &*offer.version),
+            phase: phase_word(state),
+            bytes_done: progress.done,
+            bytes_expected: progress.expected,
+            rate: progress.rate,
+            attempt: progress.attempt,
+            last_error: match &state.outcome {
+                Outcome::Failed(failure) => Some(&failure.detail),
+                Outcome::None | Outcome::Success => None,
+            },
+            scheduled: state.order.waiting.then(|| time::written(state.order.at)),
+        }
+    }
+}
+
+fn phase_word(state: &State) -> &'static str {
+    use crate::update::Phase;
+    match state.phase {
+        Phase::Idle => "idle",
+        Phase::Checking(_) => "checking",
+        Phase::Available(_) => "available",
+        Phase::Fetching(_) => "fetching",
+        Phase::Staged(_) => "staged",
+        Phase::Installing(_) => "installing",
+        Phase::Switching(_) => "switching",
+        Phase::Trial { .. } => "trial",
+        Phase::Confirming(_) => "confirming",
+        Phase::RollingBack { .. } => "rolling back",
+    }
+}

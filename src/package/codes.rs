@@ -1,0 +1,96 @@
+//! The numbers of SUIT, as IANA assigned them (registry group "SUIT", draft-ietf-suit-manifest-37,
+//! draft-ietf-suit-update-management-14), ours beside them, and the limits of our profile.
+
+/// CBOR tag of an envelope.
+pub(super) const TAG_ENVELOPE: u64 = 107;
+/// CBOR tag of a COSE_Sign1 (RFC 9052, 2).
+pub(super) const TAG_SIGN1: u64 = 18;
+/// The only `suit-manifest-version` there is.
+pub(super) const MANIFEST_VERSION: u64 = 1;
+/// SHA-256 in the registry "COSE Algorithms".
+pub(super) const SHA_256: i64 = -16;
+
+/// Members of the envelope; the severable ones have the same numbers in the manifest.
+pub(super) mod member {
+    pub(in crate::package) const AUTHENTICATION: i64 = 2;
+    pub(in crate::package) const MANIFEST: i64 = 3;
+    pub(in crate::package) const COSWID: i64 = 14;
+    pub(in crate::package) const PAYLOAD_FETCH: i64 = 16;
+    pub(in crate::package) const INSTALL: i64 = 20;
+    pub(in crate::package) const TEXT: i64 = 23;
+}
+
+/// Members of the manifest.
+pub(super) mod manifest {
+    pub(in crate::package) const VERSION: i64 = 1;
+    pub(in crate::package) const SEQUENCE_NUMBER: i64 = 2;
+    pub(in crate::package) const COMMON: i64 = 3;
+    pub(in crate::package) const REFERENCE_URI: i64 = 4;
+    pub(in crate::package) const SET_VERSION: i64 = 6;
+    pub(in crate::package) const VALIDATE: i64 = 7;
+}
+
+/// Members of the common section.
+pub(super) mod common {
+    pub(in crate::package) const COMPONENTS: i64 = 2;
+    pub(in crate::package) const SHARED_SEQUENCE: i64 = 4;
+}
+
+/// Conditions and directives.
+pub(super) mod command {
+    pub(in crate::package) const VENDOR_IDENTIFIER: i64 = 1;
+    pub(in crate::package) const CLASS_IDENTIFIER: i64 = 2;
+    pub(in crate::package) const IMAGE_MATCH: i64 = 3;
+    pub(in crate::package) const USE_BEFORE: i64 = 4;
+    pub(in crate::package) const SET_COMPONENT_INDEX: i64 = 12;
+    pub(in crate::package) const OVERRIDE_PARAMETERS: i64 = 20;
+    pub(in crate::package) const FETCH: i64 = 21;
+}
+
+/// Parameters of a component.
+pub(super) mod parameter {
+    pub(in crate::package) const VENDOR_IDENTIFIER: i64 = 1;
+    pub(in crate::package) const CLASS_IDENTIFIER: i64 = 2;
+    pub(in crate::package) const IMAGE_DIGEST: i64 = 3;
+    pub(in crate::package) const USE_BEFORE: i64 = 4;
+    pub(in crate::package) const IMAGE_SIZE: i64 = 14;
+    pub(in crate::package) const URI: i64 = 21;
+    /// Ours (private use: below -255): how the payload becomes files; text, one of [`super::format`].
+    /// Absent: the payload is the file.
+    pub(in crate::package) const PAYLOAD_FORMAT: i64 = -256;
+    /// Ours: upper bound of the unpacked size of a compressed payload, bytes; unsigned integer.
+    pub(in crate::package) const UNPACKED_BYTES_MAX: i64 = -257;
+}
+
+/// Values of [`parameter::PAYLOAD_FORMAT`].
+pub(super) mod format {
+    pub(in crate::package) const RAW: &str = "raw";
+    pub(in crate::package) const TAR: &str = "tar";
+    pub(in crate::package) const TAR_ZSTD: &str = "tar+zstd";
+}
+
+/// A reporting policy has four bits.
+pub(super) const REPORTING_POLICY_MAX: u64 = 0b1111;
+/// What commands report here: `send-record-on-success` to `send-sysinfo-failure`, as in the draft's examples.
+pub(super) const REPORT_ALL: u64 = 0b1111;
+
+/// The largest envelope that is read, bytes. A manifest has about 300; the rest is room for small
+/// integrated payloads. It is held in memory, so the limit is a bound on memory.
+pub const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
+/// Components in a package. Devices with more parts than this are not seen in OCF.
+pub const COMPONENTS_MAX: usize = 16;
+/// Names in one component identifier, like directories in a path.
+pub(super) const COMPONENT_NAMES_MAX: usize = 8;
+/// Bytes in one such name (Linux NAME_MAX).
+pub(super) const COMPONENT_NAME_BYTES_MAX: usize = 255;
+/// Commands in all sequences together: 16 components need at most 8 each.
+pub(super) const COMMANDS_MAX: u64 = 512;
+/// Bytes of a URI reference.
+pub(super) const URI_BYTES_MAX: usize = 1024;
+/// Signatures in an envelope: old and new key, old and new algorithm, and a few to spare.
+pub(super) const SIGNATURES_MAX: u64 = 8;
+/// Public keys that one device trusts.
+pub const TRUSTED_KEYS_MAX: usize = 16;
+/// The largest window of a zstd payload, as a power of two in bytes: 8 MiB, which RFC 8878
+/// (3.1.1.1.2) recommends every decoder to support. Memory a device needs while it unpacks.
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;

@@ -1,0 +1,272 @@
+//! From a plain description to a signed envelope: the vendor's side.
+
+use chrono::{DateTime, Utc};
+use coset::{CoseSign1Builder, HeaderBuilder, TaggedCborSerializable, iana};
+
+use super::cbor::Writer;
+use super::codes::{
+    MANIFEST_VERSION, REPORT_ALL, SHA_256, TAG_ENVELOPE, command, common, format, manifest, member,
+    parameter,
+};
+use super::{
+    Algorithm, Component, Digest, Format, Identity, KeyError, Refusal, SigningKey, Source, verify,
+    version,
+};
+
+/// What a vendor wants to say in a package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// Grows with every release.
+    pub sequence: u64,
+    /// Like `1.2.3` or `1.2.3-rc.1`.
+    pub version: String,
+    /// Which devices it is for.
+    pub identity: Identity,
+    /// After this moment no device installs it; whole seconds.
+    pub use_before: Option<DateTime<Utc>>,
+    /// What is installed, in this order. 1 to 16.
+    pub components: Vec<Component>,
+}
+
+/// Why no package was made.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SignError {
+    /// A device would refuse it, for this reason.
+    #[error("no device would accept this package")]
+    Refused(#[from] Refusal),
+    /// The key did not sign.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A device would read something else than was meant.
+    #[error(
+        "a device would not read this package as it is meant: use-before must be whole seconds"
+    )]
+    Misread,
+}
+
+impl Description {
+    /// Signs the package and returns its envelope, after verifying it as a device will.
+    ///
+    /// # Errors
+    ///
+    /// Everything for which a device refuses packages.
+    pub fn sign(&self, key: &SigningKey) -> Result<Vec<u8>, SignError> {
+        let envelope = self.envelope(key)?;
+        let read = verify(&envelope, &key.trust(), &self.identity)?;
+        let Self { sequence, version, identity, use_before, components } = self;
+        let as_meant = read.sequence == *sequence
+            && read.version == *version
+            && read.identity == *identity
+            && read.use_before == *use_before
+            && read.components == *components;
+        if as_meant { Ok(envelope) } else { Err(SignError::Misread) }
+    }
+
+    fn envelope(&self, key: &SigningKey) -> Result<Vec<u8>, SignError> {
+        let manifest = Writer::default().bytes(&self.manifest()?).done();
+        let digest = digest(Digest::of(&manifest));
+        let authentication =
+            Writer::default().array(2).bytes(&digest).bytes(&signature(&digest, key)?).done();
+        let mut payloads: Vec<_> = self
+            .components
+            .iter()
+            .filter_map(|component| match &component.source {
+                Source::Integrated(payload) => {
+                    let uri = uri(component);
+                    Some((Writer::default().text(&uri).done(), payload))
+                }
+                Source::Uri(_) => None,
+            })
+            .collect();
+        payloads.sort();
+        let envelope = Writer::default()
+            .tag(TAG_ENVELOPE)
+            .map(2 + payloads.len())
+            .int(member::AUTHENTICATION)
+            .bytes(&authentication)
+            .int(member::MANIFEST)
+            .raw(&manifest);
+        Ok(payloads.iter().fold(envelope, |e, (uri, payload)| e.raw(uri).bytes(payload)).done())
+    }
+
+    fn manifest(&self) -> Result<Vec<u8>, Refusal> {
+        let numbers = version::from_text(&self.version)?;
+        let version =
+            numbers.iter().fold(Writer::default().array(numbers.len()), |w, n| w.int(*n)).done();
+        Ok(Writer::default()
+            .map(6)
+            .int(manifest::VERSION)
+            .uint(MANIFEST_VERSION)
+            .int(manifest::SEQUENCE_NUMBER)
+            .uint(self.sequence)
+            .int(manifest::COMMON)
+            .bytes(&self.common())
+            .int(manifest::SET_VERSION)
+            .bytes(&version)
+            .int(manifest::VALIDATE)
+            .bytes(&self.validate())
+            .int(member::INSTALL)
+            .bytes(&self.install())
+            .done())
+    }
+
+    fn common(&self) -> Vec<u8> {
+        let components = Writer::default().array(self.components.len());
+        let components = self.components.iter().fold(components, |w, component| {
+            component
+                .id
+                .iter()
+                .fold(w.array(component.id.len()), |w, name| w.bytes(name.as_bytes()))
+        });
+        Writer::default()
+            .map(2)
+            .int(common::COMPONENTS)
+            .raw(&components.done())
+            .int(common::SHARED_SEQUENCE)
+            .bytes(&self.shared())
+            .done()
+    }
+
+    /// Who it is for and until when, then what each payload is (draft 7.1, 7.3).
+    fn shared(&self) -> Vec<u8> {
+        let mut commands = Commands::new(self.components.len());
+        commands.choose_all();
+        let identity = Writer::default()
+            .map(2 + usize::from(self.use_before.is_some()))
+            .int(parameter::VENDOR_IDENTIFIER)
+            .bytes(self.identity.vendor.as_bytes())
+            .int(parameter::CLASS_IDENTIFIER)
+            .bytes(self.identity.class.as_bytes());
+        let identity = match self.use_before {
+            Some(moment) => identity.int(parameter::USE_BEFORE).int(moment.timestamp()),
+            None => identity,
+        };
+        commands.set(identity);
+        commands.act(command::VENDOR_IDENTIFIER);
+        commands.act(command::CLASS_IDENTIFIER);
+        if self.use_before.is_some() {
+            commands.act(command::USE_BEFORE);
+        }
+        for (index, component) in self.components.iter().enumerate() {
+            commands.choose(index);
+            commands.set(payload(component));
+        }
+        commands.done()
+    }
+
+    fn install(&self) -> Vec<u8> {
+        let mut commands = Commands::new(self.components.len());
+        for (index, component) in self.components.iter().enumerate() {
+            commands.choose(index);
+            commands.set(Writer::default().map(1).int(parameter::URI).text(&uri(component)));
+            commands.act(command::FETCH);
+            commands.act(command::IMAGE_MATCH);
+        }
+        commands.done()
+    }
+
+    fn validate(&self) -> Vec<u8> {
+        let mut commands = Commands::new(self.components.len());
+        commands.choose_all();
+        commands.act(command::IMAGE_MATCH);
+        commands.done()
+    }
+}
+
+fn payload(component: &Component) -> Writer {
+    let format = match component.format {
+        Format::Raw => None,
+        Format::Tar => Some((format::TAR, None)),
+        Format::TarZstd { unpacked_bytes_max } => {
+            Some((format::TAR_ZSTD, Some(unpacked_bytes_max)))
+        }
+    };
+    let private = match format {
+        None => 0,
+        Some((_, None)) => 1,
+        Some((_, Some(_))) => 2,
+    };
+    let mut parameters = Writer::default()
+        .map(2 + private)
+        .int(parameter::IMAGE_DIGEST)
+        .bytes(&digest(component.digest))
+        .int(parameter::IMAGE_SIZE)
+        .uint(component.size);
+    if let Some((name, unpacked_bytes_max)) = format {
+        parameters = parameters.int(parameter::PAYLOAD_FORMAT).text(name);
+        if let Some(bytes) = unpacked_bytes_max {
+            parameters = parameters.int(parameter::UNPACKED_BYTES_MAX).uint(bytes);
+        }
+    }
+    parameters
+}
+
+/// An integrated payload is named after its component: those names differ.
+fn uri(component: &Component) -> String {
+    match &component.source {
+        Source::Uri(uri) => uri.clone(),
+        Source::Integrated(_) => format!("#{}", component.id.join("/")),
+    }
+}
+
+/// `SUIT_Digest`.
+fn digest(digest: Digest) -> Vec<u8> {
+    Writer::default().array(2).int(SHA_256).bytes(&digest.0).done()
+}
+
+/// `COSE_Sign1_Tagged` with the payload detached (draft 8.3). The fully specified algorithms
+/// (RFC 9864) are what draft-ietf-suit-mti asks for.
+fn signature(signed: &[u8], key: &SigningKey) -> Result<Vec<u8>, KeyError> {
+    let algorithm = match key.algorithm() {
+        Algorithm::P256 => iana::Algorithm::ESP256,
+        Algorithm::Ed25519 => iana::Algorithm::Ed25519,
+    };
+    let sign1 = CoseSign1Builder::new()
+        .protected(HeaderBuilder::new().algorithm(algorithm).build())
+        .try_create_detached_signature(signed, &[], |message| key.sign(message))?
+        .build();
+    Ok(sign1.to_tagged_vec().expect("a header of one number and a signature can be encoded"))
+}
+
+/// A command sequence being written. With one component the choice of it is left out: it is the
+/// first from the start.
+struct Commands {
+    components: usize,
+    count: usize,
+    body: Writer,
+}
+
+impl Commands {
+    fn new(components: usize) -> Self {
+        Self { components, count: 0, body: Writer::default() }
+    }
+
+    fn choose(&mut self, index: usize) {
+        if self.components > 1 {
+            self.add(command::SET_COMPONENT_INDEX, Writer::default().uint(index as u64));
+        }
+    }
+
+    fn choose_all(&mut self) {
+        if self.components > 1 {
+            self.add(command::SET_COMPONENT_INDEX, Writer::default().true_());
+        }
+    }
+
+    fn set(&mut self, parameters: Writer) {
+        self.add(command::OVERRIDE_PARAMETERS, parameters);
+    }
+
+    fn act(&mut self, code: i64) {
+        self.add(code, Writer::default().uint(REPORT_ALL));
+    }
+
+    fn add(&mut self, code: i64, argument: Writer) {
+        self.count += 2;
+        self.body = std::mem::take(&mut self.body).int(code).raw(&argument.done());
+    }
+
+    fn done(self) -> Vec<u8> {
+        Writer::default().array(self.count).raw(&self.body.done()).done()
+    }
+}

@@ -1,0 +1,147 @@
+//! Why a package is not believed, in the words of the person who has to do something about it.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+/// Why a package is not believed.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Refusal {
+    /// Larger than [`ENVELOPE_BYTES_MAX`](super::ENVELOPE_BYTES_MAX).
+    #[error(
+        "the envelope has {bytes} bytes, more than the 65536 that a device reads; \
+         leave large payloads beside it instead of inside"
+    )]
+    TooLarge {
+        /// Its length, bytes.
+        bytes: usize,
+    },
+    /// Something else altogether, or nothing.
+    #[error("it is not a SUIT envelope (CBOR tag 107), as `freshen pack` makes them")]
+    NotAnEnvelope,
+    /// Not the CBOR that SUIT prescribes. Whoever made it did not follow the draft, or it was damaged on the way.
+    #[error("{part} is not valid: {fault}")]
+    Malformed {
+        /// Which part of the envelope.
+        part: &'static str,
+        /// What is wrong with it.
+        fault: Fault,
+    },
+    /// Something that this device does not know, and therefore does not skip.
+    #[error("{part} has the {what} {code}, which this device does not support")]
+    Unsupported {
+        /// Which part of the envelope.
+        part: &'static str,
+        /// Which kind of thing: a member, a command, a parameter, an algorithm.
+        what: &'static str,
+        /// Its number in the IANA registry "SUIT" or "COSE Algorithms".
+        code: i64,
+    },
+    /// Something that the profile demands is not there.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// Two statements that cannot both hold.
+    #[error("{0} is given twice with different values")]
+    Contradiction(&'static str),
+    /// More of something than a device prepares for.
+    #[error("it has more than {limit} {what}")]
+    OverLimit {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much of it is allowed.
+        limit: u64,
+    },
+    /// A component identifier that is no safe path.
+    #[error(
+        "the component identifier {0} is not a safe path: it is one name or several, none of them `.` or `..`, without `/`, NUL or control characters"
+    )]
+    ComponentPath(String),
+    /// Two components where one would overwrite the other.
+    #[error("two components would be installed over each other at {0}")]
+    Overlap(String),
+    /// A payload in the envelope that no component asks for, so that nobody signed it.
+    #[error("the envelope has a payload that the manifest does not ask for")]
+    UnsignedPayload,
+    /// A version that cannot be written as SUIT writes versions.
+    #[error(
+        "the version {0} cannot be shown: write it like 1.2.3, or 1.2.3-rc.1, -beta.1, -alpha.1, at most 64 characters"
+    )]
+    Version(String),
+    /// A URI reference that no device could follow.
+    #[error(
+        "the payload's URI {0} is not a URI reference of visible ASCII characters, at most 1024 of them"
+    )]
+    Uri(String),
+    /// There is no signature to check.
+    #[error("it is not signed")]
+    NotSigned,
+    /// There are signatures, none of them by a key that the device trusts.
+    #[error("no key that this device trusts has signed it")]
+    Signature,
+    /// Bytes that are not the ones that were signed.
+    #[error("{of} was changed after signing: its digest differs")]
+    Digest {
+        /// What was changed.
+        of: &'static str,
+    },
+    /// An integrated payload that is longer or shorter than what was signed.
+    #[error("the integrated payload has {actual} bytes, but {signed} were signed")]
+    Size {
+        /// Signed length, bytes.
+        signed: u64,
+        /// Actual length, bytes.
+        actual: u64,
+    },
+    /// Made for another vendor's devices.
+    #[error("it is for devices of the vendor {package}; this device is of {device}")]
+    WrongVendor {
+        /// Vendor id in the package.
+        package: Uuid,
+        /// Vendor id of the device.
+        device: Uuid,
+    },
+    /// Made for another class of the vendor's devices.
+    #[error("it is for devices of the class {package}; this device is a {device}")]
+    WrongClass {
+        /// Class id in the package.
+        package: Uuid,
+        /// Class id of the device.
+        device: Uuid,
+    },
+}
+
+/// What is wrong with a piece of CBOR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It ends before it should.
+    Truncated,
+    /// It goes on after its end.
+    Trailing,
+    /// A string, array or map of indefinite length.
+    Indefinite,
+    /// A number in more bytes than it needs.
+    NotShortest,
+    /// Map keys that are out of order or occur twice.
+    KeyOrder,
+    /// Text that is not UTF-8.
+    NotUtf8,
+    /// Another type than the draft's CDDL asks for.
+    WrongType,
+    /// The right type with a value that the draft does not allow.
+    WrongValue,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Truncated => "it ends too early",
+            Self::Trailing => "something follows after its end",
+            Self::Indefinite => "it uses an indefinite length",
+            Self::NotShortest => "a number is longer than it needs to be",
+            Self::KeyOrder => "map keys are out of order or occur twice",
+            Self::NotUtf8 => "a text is not UTF-8",
+            Self::WrongType => "a value has another type than the SUIT draft asks for",
+            Self::WrongValue => "a value is not one that the SUIT draft allows",
+        })
+    }
+}

@@ -1,0 +1,264 @@
+//! Command sequences: the program in a manifest, run once.
+
+use super::cbor::{Next, Reader};
+use super::codes::{COMMANDS_MAX, REPORTING_POLICY_MAX, command};
+use super::parameters::Parameters;
+use super::refusal::Fault;
+use super::{Digest, Format, Identity, Refusal};
+
+/// Which sequence is run; each allows some commands only.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sequence {
+    Shared,
+    PayloadFetch,
+    Install,
+    Validate,
+}
+
+impl Sequence {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Shared => "the shared sequence",
+            Self::PayloadFetch => "the payload-fetch sequence",
+            Self::Install => "the install sequence",
+            Self::Validate => "the validate sequence",
+        }
+    }
+}
+
+/// What remains to be done for a component when all sequences have run.
+pub(super) struct Order {
+    pub(super) id: Vec<String>,
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+    pub(super) format: Format,
+    pub(super) uri: String,
+}
+
+/// The abstract machine of draft 6.4: the components, and what was said and done about each.
+pub(super) struct Processor {
+    components: Vec<State>,
+    commands: u64,
+}
+
+#[derive(Default)]
+struct State {
+    id: Vec<String>,
+    parameters: Parameters,
+    vendor_checked: bool,
+    class_checked: bool,
+    use_before_checked: bool,
+    fetched: bool,
+    image_checked: bool,
+}
+
+impl Processor {
+    pub(super) fn new(ids: Vec<Vec<String>>) -> Self {
+        let components = ids.into_iter().map(|id| State { id, ..State::default() }).collect();
+        Self { components, commands: 0 }
+    }
+
+    /// Runs one sequence: pairs of a command and its argument (draft 8.4.6).
+    pub(super) fn run(&mut self, sequence: Sequence, bytes: &[u8]) -> Result<(), Refusal> {
+        Reader::all(sequence.name(), bytes, |reader| {
+            let items = reader.array()?;
+            if items % 2 != 0 {
+                return Err(reader.fault(Fault::WrongValue));
+            }
+            // 6.3: with several components, each sequence begins with the choice of one.
+            let mut current = if self.components.len() == 1 { vec![0] } else { vec![] };
+            for _ in 0..items / 2 {
+                self.commands += 1;
+                if self.commands > COMMANDS_MAX {
+                    return Err(Refusal::OverLimit { what: "commands", limit: COMMANDS_MAX });
+                }
+                self.command(sequence, &mut current, reader)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn command(
+        &mut self,
+        sequence: Sequence,
+        current: &mut Vec<usize>,
+        reader: &mut Reader<'_>,
+    ) -> Result<(), Refusal> {
+        let code = reader.int()?;
+        if code == command::SET_COMPONENT_INDEX {
+            *current = read_index(reader, self.components.len())?;
+            return Ok(());
+        }
+        if current.is_empty() {
+            return Err(Refusal::Missing("the choice of a component at the start of a sequence"));
+        }
+        if code == command::OVERRIDE_PARAMETERS {
+            let parameters = Parameters::read(reader)?;
+            return self.each(current, |component| component.parameters.add(&parameters));
+        }
+        let act = allowed(sequence, code).ok_or_else(|| reader.unsupported("command", code))?;
+        if reader.uint()? > REPORTING_POLICY_MAX {
+            return Err(reader.fault(Fault::WrongValue));
+        }
+        self.each(current, act)
+    }
+
+    fn each(
+        &mut self,
+        current: &[usize],
+        act: impl Fn(&mut State) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let chosen = |n: &usize| current.contains(n);
+        self.components
+            .iter_mut()
+            .enumerate()
+            .filter(|(n, _)| chosen(n))
+            .try_for_each(|(_, component)| act(component))
+    }
+
+    /// Which devices the package is for, and whether this is one of them. Vendor and class describe
+    /// the device, so they are the same for all components.
+    pub(super) fn identity(&self, device: Option<&Identity>) -> Result<Identity, Refusal> {
+        let checked = |checked: fn(&State) -> bool| self.components.iter().any(checked);
+        if !checked(|component| component.vendor_checked) {
+            return Err(Refusal::Missing("the check of the vendor id"));
+        }
+        if !checked(|component| component.class_checked) {
+            return Err(Refusal::Missing("the check of the class id"));
+        }
+        let vendor = self.agreed("the vendor id", |parameters| parameters.vendor)?;
+        let class = self.agreed("the class id", |parameters| parameters.class)?;
+        match device {
+            Some(device) if device.vendor != vendor => {
+                Err(Refusal::WrongVendor { package: vendor, device: device.vendor })
+            }
+            Some(device) if device.class != class => {
+                Err(Refusal::WrongClass { package: class, device: device.class })
+            }
+            _ => Ok(Identity { vendor, class }),
+        }
+    }
+
+    fn agreed<T: PartialEq>(
+        &self,
+        what: &'static str,
+        parameter: fn(&Parameters) -> Option<T>,
+    ) -> Result<T, Refusal> {
+        let mut values =
+            self.components.iter().filter_map(|component| parameter(&component.parameters));
+        let value = values.next().ok_or(Refusal::Missing(what))?;
+        if values.all(|other| other == value) {
+            Ok(value)
+        } else {
+            Err(Refusal::Contradiction(what))
+        }
+    }
+
+    /// The earliest moment of expiry, and what to do for each component.
+    pub(super) fn finish(
+        self,
+        device: Option<&Identity>,
+    ) -> Result<(Option<u64>, Vec<Order>), Refusal> {
+        // Once more: a later sequence may have said something else.
+        self.identity(device)?;
+        let use_before = self.components.iter().filter_map(|c| c.parameters.use_before).min();
+        let total = self
+            .components
+            .iter()
+            .try_fold(0_u64, |total, c| total.checked_add(c.parameters.size?));
+        let orders = self.components.into_iter().map(State::order).collect::<Result<_, _>>()?;
+        if total.is_none() {
+            return Err(Refusal::OverLimit { what: "bytes of payload", limit: u64::MAX });
+        }
+        Ok((use_before, orders))
+    }
+}
+
+/// What a command does to a component.
+type Act = fn(&mut State) -> Result<(), Refusal>;
+
+/// The act of a command, where the sequence allows it.
+fn allowed(sequence: Sequence, code: i64) -> Option<Act> {
+    use Sequence::{Install, PayloadFetch, Validate};
+    match (sequence, code) {
+        (_, command::VENDOR_IDENTIFIER) => Some(State::check_vendor),
+        (_, command::CLASS_IDENTIFIER) => Some(State::check_class),
+        (_, command::USE_BEFORE) => Some(State::check_use_before),
+        (PayloadFetch | Install, command::FETCH) => Some(State::fetch),
+        (PayloadFetch | Install | Validate, command::IMAGE_MATCH) => Some(State::check_image),
+        _ => None,
+    }
+}
+
+/// `IndexArg`: one component, several, or all (draft 6.5).
+fn read_index(reader: &mut Reader<'_>, components: usize) -> Result<Vec<usize>, Refusal> {
+    let one = |reader: &mut Reader<'_>| {
+        usize::try_from(reader.uint()?)
+            .ok()
+            .filter(|index| *index < components)
+            .ok_or_else(|| reader.fault(Fault::WrongValue))
+    };
+    match reader.next() {
+        Next::Uint => Ok(vec![one(reader)?]),
+        Next::Array => {
+            let count = reader.array()?;
+            // Each component once: `count` comes from outside and is as large as it likes.
+            if count == 0 || count > components as u64 {
+                return Err(reader.fault(Fault::WrongValue));
+            }
+            (0..count).map(|_| one(reader)).collect()
+        }
+        _ => reader.true_().map(|()| (0..components).collect()),
+    }
+}
+
+impl State {
+    fn check_vendor(&mut self) -> Result<(), Refusal> {
+        self.vendor_checked = true;
+        self.parameters.vendor.map(|_| ()).ok_or(Refusal::Missing("the vendor id"))
+    }
+
+    fn check_class(&mut self) -> Result<(), Refusal> {
+        self.class_checked = true;
+        self.parameters.class.map(|_| ()).ok_or(Refusal::Missing("the class id"))
+    }
+
+    fn check_use_before(&mut self) -> Result<(), Refusal> {
+        self.use_before_checked = true;
+        self.parameters.use_before.map(|_| ()).ok_or(Refusal::Missing("the use-before parameter"))
+    }
+
+    /// Our profile: digest and size are known before the first byte is asked for.
+    fn fetch(&mut self) -> Result<(), Refusal> {
+        self.parameters.payload()?;
+        if self.fetched {
+            return Err(Refusal::Contradiction("the fetching of a component"));
+        }
+        self.fetched = true;
+        Ok(())
+    }
+
+    fn check_image(&mut self) -> Result<(), Refusal> {
+        if !self.fetched {
+            // It would ask about the software that runs, which is no part of this profile.
+            return Err(Refusal::Missing("the fetching of a component before its check"));
+        }
+        self.image_checked = true;
+        Ok(())
+    }
+
+    fn order(self) -> Result<Order, Refusal> {
+        if !self.fetched {
+            return Err(Refusal::Missing("the fetching of a component"));
+        }
+        if !self.image_checked {
+            return Err(Refusal::Missing("the check of a component's digest"));
+        }
+        if self.parameters.use_before.is_some() && !self.use_before_checked {
+            return Err(Refusal::Missing("the check of use-before"));
+        }
+        let (digest, size, uri) = self.parameters.payload()?;
+        let format = self.parameters.format()?;
+        Ok(Order { id: self.id, digest, size, format, uri })
+    }
+}

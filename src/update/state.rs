@@ -1,0 +1,317 @@
+//! Everything about updates that must survive a power cut.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{Door, Stage};
+use crate::package::Digest;
+
+/// The durable state of the engine: one record, committed before anything rests on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// What runs, as last confirmed.
+    pub running: Running,
+    /// The newest package ever confirmed; nothing older is installed. Only grows.
+    pub floor: Option<Floor>,
+    /// When software was last confirmed; before that, when the device was made.
+    pub last_update: DateTime<Utc>,
+    /// The last order that was taken, as its door shows it.
+    pub order: Order,
+    /// Where the update stands.
+    pub phase: Phase,
+    /// How the last piece of work ended.
+    pub outcome: Outcome,
+    /// The last piece of work that was begun; the next one's name is one higher.
+    pub works: WorkId,
+}
+
+/// Confirmed software.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    /// Its version, in the vendor's words.
+    pub version: String,
+    /// Its package; `None` for what the device was made with.
+    pub package: Option<Digest>,
+}
+
+/// A sequence number that no later package may go below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Floor {
+    /// The sequence number.
+    pub sequence: u64,
+    /// The package that had it.
+    pub package: Digest,
+}
+
+/// What a door last asked for, to be shown and, while it waits, to be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// A URL, or empty for the built-in one.
+    pub source: String,
+    /// How far to go; `None` when there is nothing to do, or it has been done.
+    pub stage: Option<Stage>,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Whether it still waits for its time.
+    pub waiting: bool,
+    /// Who asked.
+    pub asker: String,
+}
+
+/// Work that is under way on somebody's behalf. There is one at the most.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// Which door asked.
+    pub door: Door,
+    /// Who asked.
+    pub asker: String,
+    /// The source as ordered; empty means the built-in one.
+    pub source: String,
+    /// How far to go.
+    pub stage: Stage,
+    /// How many times the device has started anew since the job began.
+    pub restarts: u16,
+}
+
+/// A package that was found, as far as the engine must know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// The manifest's digest: the package's name.
+    pub package: Digest,
+    /// The manifest's sequence number.
+    pub sequence: u64,
+    /// The version, in the vendor's words.
+    pub version: String,
+    /// What there is to transfer, bytes.
+    pub size: u64,
+    /// After this moment it is not installed any more.
+    pub use_before: Option<DateTime<Utc>>,
+}
+
+/// The name of one piece of work. A report with another name comes from an earlier life or from
+/// work that was given up, and is not believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct WorkId(pub u64);
+
+/// Where an update stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Nothing is under way.
+    Idle,
+    /// The manifest is being fetched.
+    Checking(Checking),
+    /// Newer software exists. Without a job the device stops here.
+    Available(Stop),
+    /// The payloads are being downloaded and verified.
+    Fetching(Update),
+    /// The payloads are here and valid. Without a job the device stops here.
+    Staged(Stop),
+    /// The software is being written beside what runs.
+    Installing(Update),
+    /// The new software is being made the one that runs. From here on the way back is a rollback.
+    Switching(Update),
+    /// The new software runs and must prove itself.
+    Trial {
+        /// Which.
+        update: Update,
+        /// How many times more it may be started.
+        tries_left: u8,
+    },
+    /// It proved itself and is being made permanent.
+    Confirming(Update),
+    /// The old software is being brought back.
+    RollingBack {
+        /// From which.
+        update: Update,
+        /// What is told once it is back; nothing after a reset.
+        failure: Option<Failure>,
+    },
+}
+
+/// A check under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checking {
+    /// On whose behalf.
+    pub job: Job,
+    /// The work whose report is waited for.
+    pub work: WorkId,
+}
+
+/// A point where an update may stop, or go on at the next tick.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// Which package.
+    pub offer: Offer,
+    /// The source it was ordered from.
+    pub source: String,
+    /// On whose behalf it goes on; `None` when it stops here.
+    pub job: Option<Job>,
+}
+
+/// Work on a package under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Update {
+    /// Which package.
+    pub offer: Offer,
+    /// On whose behalf.
+    pub job: Job,
+    /// The work whose report is waited for.
+    pub work: WorkId,
+}
+
+/// How the last piece of work ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// There is nothing to tell.
+    None,
+    /// What was ordered holds.
+    Success,
+    /// It does not, and why.
+    Failed(Failure),
+}
+
+/// Why a piece of work failed: a kind for the doors to translate, and words for a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What kind of failure.
+    pub kind: FailureKind,
+    /// What happened, to what; at most [`Failure::DETAIL_CHARS_MAX`] characters.
+    pub detail: String,
+}
+
+/// Kinds of failure, finer than any door's codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureKind {
+    /// Something needed more memory than there is.
+    NoMemory,
+    /// The disk has no room for it.
+    NoSpace,
+    /// The connection broke, or none could be made.
+    ConnectionLost,
+    /// The name of the host could not be resolved.
+    NameUnknown,
+    /// The server answered with this HTTP status, 400 to 599.
+    Http(u16),
+    /// The server answered with this CoAP code, class times 100 plus detail.
+    Coap(u16),
+    /// The source is not a URL that may be used.
+    BadUrl,
+    /// The configuration does not allow this host or address.
+    SourceRefused,
+    /// The source is empty and the device has no built-in one.
+    NoSource,
+    /// The URL's scheme is not one that the device may use.
+    UnsupportedScheme,
+    /// The package is not in the form that the profile asks for.
+    Malformed,
+    /// A digest or a length is not what was signed.
+    Digest,
+    /// The signature is not by a key that the device trusts.
+    Signature,
+    /// The package is for other devices.
+    WrongDevice,
+    /// The package is older than what the device has confirmed.
+    OlderSequence,
+    /// The package's time is over.
+    Expired,
+    /// The installer could not write the software.
+    Install,
+    /// The new software did not prove itself.
+    Trial,
+    /// The device was reset or told to stop.
+    Cancelled,
+    /// The device started anew too often while it worked on this.
+    Interrupted,
+    /// The device's own storage failed.
+    Storage,
+}
+
+impl Failure {
+    /// Longest detail kept, characters: it is shown in a resource and stored in the record.
+    pub const DETAIL_CHARS_MAX: usize = 200;
+
+    /// A failure with its words, cut to [`Self::DETAIL_CHARS_MAX`].
+    pub fn new(kind: FailureKind, detail: impl fmt::Display) -> Self {
+        Self { kind, detail: detail.to_string().chars().take(Self::DETAIL_CHARS_MAX).collect() }
+    }
+}
+
+impl State {
+    /// The state of a device that was never updated.
+    pub fn new(version: &str, manufactured: DateTime<Utc>) -> Self {
+        Self {
+            running: Running { version: version.into(), package: None },
+            floor: None,
+            last_update: manufactured,
+            order: Order::none(manufactured),
+            phase: Phase::Idle,
+            outcome: Outcome::None,
+            works: WorkId(0),
+        }
+    }
+}
+
+impl Order {
+    /// No order at all.
+    pub fn none(at: DateTime<Utc>) -> Self {
+        Self { source: String::new(), stage: None, at, waiting: false, asker: String::new() }
+    }
+}
+
+impl Phase {
+    /// The job that is under way.
+    pub fn job(&self) -> Option<&Job> {
+        match self {
+            Self::Idle => None,
+            Self::Checking(checking) => Some(&checking.job),
+            Self::Available(stop) | Self::Staged(stop) => stop.job.as_ref(),
+            _ => self.update().map(|update| &update.job),
+        }
+    }
+
+    /// The package that is under way or waits.
+    pub fn offer(&self) -> Option<&Offer> {
+        match self {
+            Self::Available(stop) | Self::Staged(stop) => Some(&stop.offer),
+            _ => self.update().map(|update| &update.offer),
+        }
+    }
+
+    /// The piece of work whose report is waited for.
+    pub fn work(&self) -> Option<WorkId> {
+        match self {
+            Self::Checking(checking) => Some(checking.work),
+            _ => self.update().map(|update| update.work),
+        }
+    }
+
+    fn update(&self) -> Option<&Update> {
+        match self {
+            Self::Idle | Self::Checking(_) | Self::Available(_) | Self::Staged(_) => None,
+            Self::Fetching(update)
+            | Self::Installing(update)
+            | Self::Switching(update)
+            | Self::Confirming(update)
+            | Self::Trial { update, .. }
+            | Self::RollingBack { update, .. } => Some(update),
+        }
+    }
+
+    /// The phase's name, as the transition table has it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Idle => "Idle",
+            Self::Checking(_) => "Checking",
+            Self::Available(_) => "Available",
+            Self::Fetching(_) => "Fetching",
+            Self::Staged(_) => "Staged",
+            Self::Installing(_) => "Installing",
+            Self::Switching(_) => "Switching",
+            Self::Trial { .. } => "Trial",
+            Self::Confirming(_) => "Confirming",
+            Self::RollingBack { .. } => "RollingBack",
+        }
+    }
+}

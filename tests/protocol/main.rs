@@ -1,0 +1,4 @@
+//! CoAP between two endpoints and a bad network, in virtual time.
+
+mod basics;
+mod pair;
