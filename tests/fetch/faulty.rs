@@ -1,0 +1,166 @@
+//! A web server over TLS that does what it is told to do wrong.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use url::Url;
+
+use crate::certs::{self, Certs};
+
+pub type Stream = StreamOwned<ServerConnection, TcpStream>;
+
+/// A request as it came.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub path: String,
+    pub range_from: Option<usize>,
+    pub if_range: Option<String>,
+    /// Counts requests from 0.
+    pub number: usize,
+}
+
+/// What to answer; the connection is closed when it returns.
+pub type Behaviour = dyn Fn(&Request, &mut Stream) -> std::io::Result<()> + Send + Sync;
+
+pub struct Faulty {
+    pub certs: Certs,
+    pub base: Url,
+    pub connections: Arc<AtomicUsize>,
+    pub requests: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Faulty {
+    /// Serves until the test's process ends.
+    pub fn start(
+        behaviour: impl Fn(&Request, &mut Stream) -> std::io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let certs = certs::make();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let config = Arc::new(server_config(&certs));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let requests = Arc::new(Mutex::new(vec![]));
+        let server = Self {
+            certs,
+            base: Url::parse(&format!("https://localhost:{port}/")).unwrap(),
+            connections: connections.clone(),
+            requests: requests.clone(),
+        };
+        let behaviour: Arc<Behaviour> = Arc::new(behaviour);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                connections.fetch_add(1, Ordering::SeqCst);
+                let (config, requests) = (config.clone(), requests.clone());
+                let behaviour = behaviour.clone();
+                std::thread::spawn(move || serve(stream, config, &requests, &*behaviour));
+            }
+        });
+        server
+    }
+
+    pub fn seen(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+fn serve(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+    requests: &Mutex<Vec<Request>>,
+    behaviour: &Behaviour,
+) -> Option<()> {
+    let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
+    let request = {
+        let mut seen = read_request(&mut stream)?;
+        let mut requests = requests.lock().unwrap();
+        seen.number = requests.len();
+        requests.push(seen.clone());
+        seen
+    };
+    behaviour(&request, &mut stream).ok()?;
+    stream.conn.send_close_notify();
+    let _ = stream.flush();
+    // Wait for the other side, or the kernel may throw away what it has not read yet.
+    let _ = stream.sock.shutdown(std::net::Shutdown::Write);
+    let _ = stream.sock.read(&mut [0; 16]);
+    Some(())
+}
+
+fn read_request(stream: &mut Stream) -> Option<Request> {
+    let mut lines = BufReader::with_capacity(1, stream).lines();
+    let first = lines.next()?.ok()?;
+    let path = first.split(' ').nth(1)?.to_owned();
+    let mut request = Request { path, range_from: None, if_range: None, number: 0 };
+    for line in lines {
+        let line = line.ok()?;
+        let Some((name, value)) = line.split_once(": ") else { return Some(request) };
+        match name.to_ascii_lowercase().as_str() {
+            "range" => {
+                let from = value.strip_prefix("bytes=")?.strip_suffix('-')?;
+                request.range_from = Some(from.parse().ok()?);
+            }
+            "if-range" => request.if_range = Some(value.to_owned()),
+            _ => {}
+        }
+    }
+    None
+}
+
+fn server_config(certs: &Certs) -> ServerConfig {
+    let chain = vec![CertificateDer::from_pem_slice(certs.cert.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(certs.key.as_bytes()).unwrap();
+    ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap()
+}
+
+/// A head with these fields.
+pub fn head(stream: &mut Stream, status: &str, fields: &[(&str, String)]) -> std::io::Result<()> {
+    let mut text = format!("HTTP/1.1 {status}\r\n");
+    for (name, value) in fields {
+        text += &format!("{name}: {value}\r\n");
+    }
+    stream.write_all(format!("{text}\r\n").as_bytes())
+}
+
+/// As a good server answers; at most `most` bytes of the body, then the connection ends.
+pub fn serve_well(
+    body: &[u8],
+    request: &Request,
+    stream: &mut Stream,
+    most: usize,
+) -> std::io::Result<()> {
+    let from = request.range_from.unwrap_or(0).min(body.len());
+    let etag = "\"v1\"";
+    let current = request.if_range.as_deref().is_none_or(|asked| asked == etag);
+    let from = if current { from } else { 0 };
+    let mut fields =
+        vec![("Content-Length", (body.len() - from).to_string()), ("ETag", etag.to_owned())];
+    let status = if request.range_from.is_some() && current {
+        let range = format!("bytes {from}-{}/{}", body.len() - 1, body.len());
+        fields.push(("Content-Range", range));
+        "206 Partial Content"
+    } else {
+        "200 OK"
+    };
+    head(stream, status, &fields)?;
+    let end = body.len().min(from + most);
+    stream.write_all(&body[from..end])?;
+    stream.flush()
+}
+
+/// Counts bytes that were written to the connection.
+pub fn write_counted(stream: &mut Stream, bytes: &[u8], count: &AtomicU64) -> std::io::Result<()> {
+    stream.write_all(bytes)?;
+    stream.flush()?;
+    count.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+    Ok(())
+}

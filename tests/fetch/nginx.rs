@@ -1,0 +1,113 @@
+//! Debian's nginx with TLS on a free port of loopback.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use url::Url;
+
+use crate::certs::{self, Certs};
+
+pub struct Nginx {
+    child: Child,
+    dir: tempfile::TempDir,
+    pub certs: Certs,
+    pub base: Url,
+}
+
+impl Nginx {
+    /// Starts it, and waits until it takes connections. `extra` goes into the server block.
+    pub fn start(extra: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let certs = certs::make();
+        fs::write(dir.path().join("cert.pem"), &certs.cert).unwrap();
+        fs::write(dir.path().join("key.pem"), &certs.key).unwrap();
+        fs::create_dir(dir.path().join("www")).unwrap();
+        // Its workers drop privileges and still have to read what we write.
+        make_readable(dir.path());
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        fs::write(dir.path().join("nginx.conf"), configuration(dir.path(), port, extra)).unwrap();
+        let child = Command::new("/usr/sbin/nginx")
+            .arg("-c")
+            .arg(dir.path().join("nginx.conf"))
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("nginx is needed for this test: apt-get install nginx-light");
+        let nginx = Self {
+            child,
+            dir,
+            certs,
+            base: Url::parse(&format!("https://localhost:{port}/")).unwrap(),
+        };
+        nginx.wait_for(port);
+        nginx
+    }
+
+    /// Puts a file where it serves it.
+    pub fn put(&self, name: &str, bytes: &[u8]) {
+        let path = self.dir.path().join("www").join(name);
+        fs::write(&path, bytes).unwrap();
+        make_readable(&path);
+    }
+
+    /// What it has logged: one line a request, `status bytes_sent range`.
+    fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("access.log")).unwrap_or_default()
+    }
+
+    /// The log, once it has as many lines: it is written after the answer.
+    pub fn log_of(&self, lines: usize) -> String {
+        for _ in 0..200 {
+            if self.log().lines().count() >= lines {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        self.log()
+    }
+
+    fn wait_for(&self, port: u16) {
+        for _ in 0..200 {
+            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        panic!("nginx did not start");
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // TERM lets the master end its worker too.
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = self.child.wait();
+    }
+}
+
+fn make_readable(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn configuration(dir: &Path, port: u16, extra: &str) -> String {
+    let dir = dir.display();
+    format!(
+        "daemon off; worker_processes 1; pid {dir}/pid; error_log {dir}/error.log;
+        events {{ worker_connections 64; }}
+        http {{
+            log_format short '$status $body_bytes_sent $http_range';
+            access_log {dir}/access.log short;
+            client_body_temp_path {dir}/t1; proxy_temp_path {dir}/t2; fastcgi_temp_path {dir}/t3;
+            uwsgi_temp_path {dir}/t4; scgi_temp_path {dir}/t5;
+            server {{
+                listen 127.0.0.1:{port} ssl;
+                ssl_certificate {dir}/cert.pem; ssl_certificate_key {dir}/key.pem;
+                root {dir}/www;
+                {extra}
+            }}
+        }}"
+    )
+}
