@@ -4,7 +4,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::representation::Common;
+use super::representation::{Common, uuid};
 use super::resource::Resource;
 use super::router::{About, Site};
 use super::time;
@@ -78,9 +78,9 @@ pub(super) struct Device<'a> {
     common: Option<Common>,
     #[serde(rename = "n")]
     name: &'a str,
-    #[serde(rename = "di")]
+    #[serde(rename = "di", serialize_with = "uuid")]
     device: Uuid,
-    #[serde(rename = "piid")]
+    #[serde(rename = "piid", serialize_with = "uuid")]
     protocol_independent: Uuid,
     #[serde(rename = "icv")]
     core_version: &'static str,
@@ -112,7 +112,7 @@ impl<'a> Device<'a> {
 pub(super) struct Platform<'a> {
     #[serde(flatten)]
     common: Option<Common>,
-    #[serde(rename = "pi")]
+    #[serde(rename = "pi", serialize_with = "uuid")]
     platform: Uuid,
     #[serde(rename = "mnmn")]
     manufacturer: &'a str,

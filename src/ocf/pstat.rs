@@ -7,7 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::body::{self, Fault};
-use super::representation::Common;
+use super::representation::{Common, uuid};
 use super::resource::Resource;
 use crate::update::{Ask, Phase, Stage};
 
@@ -44,7 +44,7 @@ pub(super) struct Representation {
     operation_mode: i64,
     #[serde(rename = "sm")]
     supported_mode: i64,
-    #[serde(rename = "rowneruuid")]
+    #[serde(rename = "rowneruuid", serialize_with = "uuid")]
     resource_owner: Uuid,
 }
 
