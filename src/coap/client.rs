@@ -40,6 +40,8 @@ pub(super) struct Asking {
     /// Request-Tag: tells this body from another one to the same resource (RFC 9175 section 3).
     tag: Option<u32>,
     restarts: u8,
+    /// What the server wants to be shown (RFC 9175 section 2.3).
+    echo: Option<Vec<u8>>,
 }
 
 /// What the caller expects.
@@ -215,6 +217,14 @@ impl Endpoint {
 
     fn on_exchange_response(&mut self, call: Call, message: Message, now: Instant) {
         let Some(asking) = self.calls.get_mut(&call) else { return };
+        if message.code == Code::UNAUTHORIZED
+            && let Some(echo) = message.options.first(option::ECHO)
+            && asking.restarts < RESTARTS_MAX
+        {
+            asking.restarts += 1;
+            asking.echo = Some(echo.to_vec());
+            return self.send_request(call, now);
+        }
         if let Some(upload) = &mut asking.upload {
             let length = asking.request.payload.len();
             match upload.answered(message.code, &message.options, length) {
@@ -469,6 +479,7 @@ impl Asking {
             download: None,
             tag: None,
             restarts: 0,
+            echo: None,
         }
     }
 
@@ -477,6 +488,9 @@ impl Asking {
         let mut options = self.request.options.clone();
         if registers {
             options.set_uint(option::OBSERVE, REGISTER);
+        }
+        if let Some(echo) = &self.echo {
+            options.set(option::ECHO, echo);
         }
         // On the blocks of the answer as well (RFC 9175 section 3.3).
         if let Some(tag) = self.tag {

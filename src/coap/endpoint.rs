@@ -1,6 +1,6 @@
 //! The endpoint: exchanges, observation and blocks together; the only type other rooms use.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use super::block::{Snapshots, Uploads};
 use super::client::Asking;
 use super::codec::{self, Kind, Malformed, Message, Token};
 use super::duplicates::{Duplicates, Seen};
+use super::echo::Echo;
 use super::exchange::{MessageLayer, Origin, Retransmission};
 use super::observe::Observers;
 use super::random::{Keyed, Random};
@@ -188,6 +189,9 @@ pub struct Endpoint {
     pub(super) serial: u64,
     // As a server:
     pub(super) requests: BTreeMap<Ticket, Waiting>,
+    /// Confirmable ones by the time their acknowledgement is due; answered ones are skipped.
+    pub(super) unacknowledged: VecDeque<(Instant, Ticket)>,
+    pub(super) echo: Echo,
     pub(super) delayed: BTreeMap<u64, (Peer, Delayed)>,
     pub(super) uploads: Uploads,
     pub(super) snapshots: Snapshots,
@@ -202,12 +206,15 @@ impl Endpoint {
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
         let mut random = Random::new(seed);
         let keyed = Keyed::new(&mut random);
+        let echo = Echo::new(&mut random);
         Self {
             config,
             layer: MessageLayer::new(random),
             duplicates: Duplicates::new(keyed.clone()),
             serial: 0,
             requests: BTreeMap::new(),
+            unacknowledged: VecDeque::new(),
+            echo,
             delayed: BTreeMap::new(),
             uploads: Uploads::default(),
             snapshots: Snapshots::new(keyed.clone()),
@@ -246,10 +253,10 @@ impl Endpoint {
 
     /// The deadline passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.acknowledge_waiting(now);
         while let Some(timer) = self.layer.timers.pop_due(now) {
             match timer {
                 Timer::Retransmit(peer, id) => self.retransmit(peer, id, now),
-                Timer::Acknowledge(ticket) => self.acknowledge_waiting(ticket),
                 Timer::Leisure(number) => self.send_delayed(number),
                 Timer::Refresh(number) => self.refresh(number, now),
                 Timer::Collect(call) | Timer::Response(call) => {
@@ -262,7 +269,10 @@ impl Endpoint {
 
     /// When to call [`Self::handle_timeout`], and what for.
     pub fn deadline(&self) -> Option<(Instant, &'static str)> {
-        self.layer.timers.next()
+        let slow = self.unacknowledged.front();
+        let slow = slow.map(|(at, _)| (*at, "acknowledgement of a request still worked on"));
+        let timer = self.layer.timers.next();
+        slow.into_iter().chain(timer).min_by_key(|(at, _)| *at)
     }
 
     /// What to do next; `None` when there is nothing left.
@@ -367,8 +377,8 @@ impl Endpoint {
             self.fail(call, CallError::SessionEnded, now);
         }
         let requests = self.requests.extract_if(.., |_, waiting| waiting.peer == peer);
-        for timer in requests.filter_map(|(_, waiting)| waiting.timer) {
-            self.layer.timers.stop(timer);
+        for (_, waiting) in requests {
+            self.duplicates.forget(waiting.name);
         }
         self.delayed.retain(|_, (other, _)| *other != peer);
         self.uploads.drop_peer(peer);

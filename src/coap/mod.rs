@@ -14,6 +14,7 @@ mod client;
 mod codec;
 mod criticality;
 mod duplicates;
+mod echo;
 mod endpoint;
 mod exchange;
 mod message;
@@ -40,6 +41,9 @@ pub mod limits {
     pub use super::duplicates::{
         EXCHANGE_LIFETIME, FORGETTABLE_BYTES_MAX, KEPT_BYTES_MAX, KEPT_BYTES_PER_PEER_MAX,
         NON_LIFETIME,
+    };
+    pub use super::echo::{
+        AMPLIFICATION_MAX, ANSWER_TO_ANYBODY_BYTES, ECHO_FRESH, REACHABLE_FOR, REACHABLE_MAX,
     };
     pub use super::endpoint::DEFAULT_LEISURE;
     pub use super::exchange::{
