@@ -14,11 +14,11 @@ use freshen::dtls::{
 };
 
 /// Longer than any honest handshake takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(40);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 /// What an endpoint says.
 #[derive(Debug)]
-pub enum Event {
+pub(crate) enum Event {
     Connected(SessionId, SessionInfo),
     Data(SessionId, Vec<u8>),
     Closed(CloseReason),
@@ -26,18 +26,18 @@ pub enum Event {
 }
 
 /// An endpoint and its socket.
-pub struct Driver {
+pub(crate) struct Driver {
     socket: UdpSocket,
-    pub endpoint: Endpoint,
+    pub(crate) endpoint: Endpoint,
     events: Vec<Event>,
     /// Datagrams that were sent.
-    pub sent: usize,
+    pub(crate) sent: usize,
     /// The longest of them, bytes.
-    pub longest: usize,
+    pub(crate) longest: usize,
 }
 
 impl Driver {
-    pub fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).unwrap();
@@ -45,12 +45,12 @@ impl Driver {
         Self { socket, endpoint, events: vec![], sent: 0, longest: 0 }
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.socket.local_addr().unwrap()
     }
 
     /// Waits for one datagram or deadline, at most a little while; returns what was said.
-    pub fn turn(&mut self) -> Vec<Event> {
+    pub(crate) fn turn(&mut self) -> Vec<Event> {
         self.flush();
         let now = clock::now();
         let wait = self.endpoint.deadline().map_or(POLL, |(due, _)| due.since(now.mono));
@@ -64,7 +64,7 @@ impl Driver {
         std::mem::take(&mut self.events)
     }
 
-    pub fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         while let Some(output) = self.endpoint.poll_output() {
             match output {
                 Output::Datagram { path, bytes } => {
@@ -84,7 +84,11 @@ impl Driver {
     }
 
     /// Drives until an event gives a value.
-    pub fn until<T>(&mut self, what: &str, mut wanted: impl FnMut(&Event) -> Option<T>) -> T {
+    pub(crate) fn until<T>(
+        &mut self,
+        what: &str,
+        mut wanted: impl FnMut(&Event) -> Option<T>,
+    ) -> T {
         let start = Instant::now();
         let mut seen = vec![];
         while start.elapsed() < PATIENCE {
@@ -99,7 +103,11 @@ impl Driver {
     }
 
     /// Connects as a client.
-    pub fn connect(&mut self, to: SocketAddr, policy: ClientPolicy) -> (SessionId, SessionInfo) {
+    pub(crate) fn connect(
+        &mut self,
+        to: SocketAddr,
+        policy: ClientPolicy,
+    ) -> (SessionId, SessionInfo) {
         self.endpoint.connect(path(to), policy, clock::now()).unwrap();
         self.until("session", |event| match event {
             Event::Connected(session, info) => Some((*session, info.clone())),
@@ -108,42 +116,42 @@ impl Driver {
         })
     }
 
-    pub fn say(&mut self, session: SessionId, text: &[u8]) {
+    pub(crate) fn say(&mut self, session: SessionId, text: &[u8]) {
         self.endpoint.send(session, text, clock::now()).unwrap();
         self.flush();
     }
 }
 
-pub fn path(remote: SocketAddr) -> Path {
+pub(crate) fn path(remote: SocketAddr) -> Path {
     Path { remote, socket: 0 }
 }
 
-pub fn now() -> Now {
+pub(crate) fn now() -> Now {
     clock::now()
 }
 
 /// A server in a thread of its own that answers everything.
-pub struct Server {
-    pub address: SocketAddr,
-    pub events: Receiver<Event>,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) events: Receiver<Event>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// What a server says to what it hears.
-pub type Answer = fn(&[u8]) -> Vec<u8>;
+pub(crate) type Answer = fn(&[u8]) -> Vec<u8>;
 
 /// `echo: ` and the same again.
-pub fn echo(heard: &[u8]) -> Vec<u8> {
+pub(crate) fn echo(heard: &[u8]) -> Vec<u8> {
     [b"echo: ", heard].concat()
 }
 
 impl Server {
-    pub fn start(policy: Policy) -> Self {
+    pub(crate) fn start(policy: Policy) -> Self {
         Self::start_with(Config::default(), policy, echo)
     }
 
-    pub fn start_with(config: Config, policy: Policy, answer: Answer) -> Self {
+    pub(crate) fn start_with(config: Config, policy: Policy, answer: Answer) -> Self {
         let mut driver = Driver::new(config);
         driver.endpoint.set_policy(policy);
         let address = driver.address();
@@ -155,7 +163,7 @@ impl Server {
     }
 
     /// Waits for an event that gives a value.
-    pub fn until<T>(&self, what: &str, mut wanted: impl FnMut(&Event) -> Option<T>) -> T {
+    pub(crate) fn until<T>(&self, what: &str, mut wanted: impl FnMut(&Event) -> Option<T>) -> T {
         let start = Instant::now();
         let mut seen = vec![];
         while let Some(left) = PATIENCE.checked_sub(start.elapsed()) {
@@ -168,7 +176,7 @@ impl Server {
         panic!("no {what} came; instead: {seen:?}");
     }
 
-    pub fn connected(&self) -> SessionInfo {
+    pub(crate) fn connected(&self) -> SessionInfo {
         self.until("session", |event| match event {
             Event::Connected(_, info) => Some(info.clone()),
             Event::Failed(error) => panic!("the handshake failed: {error}"),
@@ -176,7 +184,7 @@ impl Server {
         })
     }
 
-    pub fn failed(&self) -> Error {
+    pub(crate) fn failed(&self) -> Error {
         self.until("failure", |event| match event {
             Event::Failed(error) => Some(error.clone()),
             Event::Connected(..) => panic!("the handshake succeeded"),

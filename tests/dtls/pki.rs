@@ -12,26 +12,27 @@ use rcgen::{
 };
 use tempfile::TempDir;
 
-pub const KEY: &[u8] = b"\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff";
-pub const KEY_HEX: &str = "00112233445566778899aabbccddeeff";
-pub const IDENTITY: &str = "client-1";
-pub const OUR_UUID: &str = "00000000-0000-4000-8000-00000000000a";
-pub const THEIR_UUID: &str = "00000000-0000-4000-8000-00000000000b";
+pub(crate) const KEY: &[u8] = b"\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff";
+pub(crate) const KEY_HEX: &str = "00112233445566778899aabbccddeeff";
+pub(crate) const IDENTITY: &str = "client-1";
+pub(crate) const OUR_UUID: &str = "00000000-0000-4000-8000-00000000000a";
+pub(crate) const THEIR_UUID: &str = "00000000-0000-4000-8000-00000000000b";
 
 /// A root, an intermediate, a certificate for us and one for the program.
-pub struct Pki {
+pub(crate) struct Pki {
     directory: TempDir,
     anchors: Vec<Anchor>,
+    middle: Anchor,
     ours: OwnCertificate,
 }
 
 impl Pki {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::on(&rcgen::PKCS_ECDSA_P256_SHA256)
     }
 
     /// With end entity keys on this curve.
-    pub fn on(curve: &'static rcgen::SignatureAlgorithm) -> Self {
+    pub(crate) fn on(curve: &'static rcgen::SignatureAlgorithm) -> Self {
         let (root, root_parameters) = (KeyPair::generate().unwrap(), authority("root"));
         let root_certificate = root_parameters.self_signed(&root).unwrap();
         let root_issuer = Issuer::new(root_parameters, root);
@@ -51,12 +52,12 @@ impl Pki {
         };
         write("root.pem", &root_certificate.pem());
         write("chain.pem", &their_chain);
-        write("middle.pem", &middle_certificate.pem());
         write("key.pem", &their_key);
         write("psk.txt", &format!("{IDENTITY}:{KEY_HEX}\n"));
         Self {
             directory,
             anchors: Anchor::from_pem(root_certificate.pem().as_bytes()).unwrap(),
+            middle: Anchor::new(middle_certificate.der()).unwrap(),
             ours: OwnCertificate::from_pem(our_chain.as_bytes(), our_key.as_bytes()).unwrap(),
         }
     }
@@ -67,31 +68,31 @@ impl Pki {
     }
 
     /// What the programs trust.
-    pub fn root(&self) -> String {
+    pub(crate) fn root(&self) -> String {
         self.file("root.pem")
     }
 
-    /// The intermediate certificate.
-    pub fn middle(&self) -> String {
-        self.file("middle.pem")
+    /// The intermediate, for peers that send their own certificate alone.
+    pub(crate) fn middle(&self) -> Anchor {
+        self.middle.clone()
     }
 
     /// The certificates of the program, its own first.
-    pub fn chain(&self) -> String {
+    pub(crate) fn chain(&self) -> String {
         self.file("chain.pem")
     }
 
-    pub fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         self.file("key.pem")
     }
 
     /// `identity:hex`, as GnuTLS reads it.
-    pub fn psk_file(&self) -> String {
+    pub(crate) fn psk_file(&self) -> String {
         self.file("psk.txt")
     }
 
     /// Our side as a server.
-    pub fn server(&self, suites: &[Suite]) -> Policy {
+    pub(crate) fn server(&self, suites: &[Suite]) -> Policy {
         Policy {
             suites: suites.to_vec(),
             psks: vec![PreSharedKey::new(IDENTITY, KEY)],
@@ -105,7 +106,7 @@ impl Pki {
     }
 
     /// Our side as a client.
-    pub fn client(&self, suite: Suite) -> ClientPolicy {
+    pub(crate) fn client(&self, suite: Suite) -> ClientPolicy {
         ClientPolicy {
             suites: vec![suite],
             psk: Some(PreSharedKey::new(IDENTITY, KEY)),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::driver::PATIENCE;
 
 /// A program that runs until it is dropped.
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     name: String,
     output: Arc<Mutex<Vec<u8>>>,
@@ -17,7 +17,7 @@ pub struct Process {
 
 impl Process {
     /// Starts a program; `package` is what to install if it is missing.
-    pub fn start(program: &str, arguments: &[&str], package: &str) -> Self {
+    pub(crate) fn start(program: &str, arguments: &[&str], package: &str) -> Self {
         let mut child = Command::new(program)
             .args(arguments)
             .stdin(Stdio::piped())
@@ -31,14 +31,14 @@ impl Process {
         Self { child, name: program.to_owned(), output }
     }
 
-    pub fn say(&mut self, text: &str) {
+    pub(crate) fn say(&mut self, text: &str) {
         let stdin = self.child.stdin.as_mut().unwrap();
         stdin.write_all(text.as_bytes()).unwrap();
         stdin.flush().unwrap();
     }
 
     /// Waits until the program has printed this text.
-    pub fn wait_for(&mut self, text: &str) {
+    pub(crate) fn wait_for(&mut self, text: &str) {
         let start = Instant::now();
         loop {
             if self.output().contains(text) {
@@ -60,7 +60,7 @@ impl Process {
         }
     }
 
-    pub fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         String::from_utf8_lossy(&self.output.lock().unwrap()).into_owned()
     }
 }
@@ -85,14 +85,25 @@ impl Drop for Process {
 }
 
 /// An address on loopback where nothing listens at the moment.
-pub fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-/// Waits until a program has taken a UDP port: binding it fails from then on.
-pub fn wait_until_taken(address: SocketAddr) {
+/// Waits until a program has taken a UDP port. (Trying to bind it could take it away from the
+/// program at the wrong moment.)
+pub(crate) fn wait_until_taken(address: SocketAddr) {
     let start = Instant::now();
-    while UdpSocket::bind(address).is_ok() {
+    let local = format!(":{:04X} ", address.port());
+    let is_taken = |table: &str| {
+        let sockets = std::fs::read_to_string(table).unwrap_or_default();
+        sockets.lines().any(|line| {
+            line.split_once(&local).is_some_and(|(before, _)| {
+                // The first address of a line is the local one.
+                before.split_whitespace().count() == 2
+            })
+        })
+    };
+    while !is_taken("/proc/net/udp") && !is_taken("/proc/net/udp6") {
         assert!(start.elapsed() < PATIENCE, "nothing listens on {address}");
         std::thread::sleep(Duration::from_millis(20));
     }
