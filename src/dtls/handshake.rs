@@ -290,7 +290,8 @@ impl Handshake {
     /// Does what is due.
     pub(super) fn handle_timeout(&mut self, around: &mut Surroundings<'_>) -> Result<(), Error> {
         if self.give_up <= around.now.mono {
-            return Err(Error::TimedOut);
+            let is_readable = self.unreadable == 0;
+            return Err(if is_readable { Error::TimedOut } else { Error::KeyMismatch });
         }
         if self.retransmission.due() <= around.now.mono {
             self.retransmission.back_off(around.now.mono);
