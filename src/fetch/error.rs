@@ -68,7 +68,7 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// An envelope beyond [`super::ENVELOPE_BYTES_MAX`].
+    /// An envelope beyond [`crate::package::ENVELOPE_BYTES_MAX`].
     #[error("what the server sends is longer than the {0} bytes an envelope may have")]
     TooLarge(usize),
     /// Not the length that the vendor signed.

@@ -6,8 +6,10 @@ use std::time::Duration;
 use url::Url;
 
 use super::address::{Lookup, system_lookup};
-use super::https::{self, Answer, Ask, Https};
-use super::partial::{self, BUFFER_BYTES, Opened, Partial, Signed, Tag};
+use super::coap;
+use super::http;
+use super::https::Https;
+use super::partial::{self, Opened, Partial, Signed};
 use super::policy::{self, Scheme, Target};
 use super::retry::{Failure, Retry};
 use super::wire;
@@ -16,9 +18,6 @@ use crate::clock;
 use crate::clock::Instant;
 use crate::package::{Component, Source};
 use crate::worker::{Cancel, Progress};
-
-/// The longest envelope that is read, bytes: the profile's own limit.
-pub const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
 
 /// Fetches envelopes and payloads.
 #[derive(Debug)]
@@ -69,8 +68,7 @@ impl Fetcher {
         let deadline = clock::now().mono + self.settings.limits.total_min;
         let mut retry = Retry::new(&self.settings.limits);
         loop {
-            let time_left = deadline - clock::now().mono;
-            let failure = match self.envelope_once(&target, time_left, cancel) {
+            let failure = match self.envelope_once(&target, deadline, cancel) {
                 Ok(fetched) => return Ok(fetched),
                 Err(failure) => failure,
             };
@@ -192,27 +190,12 @@ impl Fetcher {
     fn envelope_once(
         &self,
         target: &Target,
-        time_left: Duration,
+        deadline: Instant,
         cancel: &Cancel,
     ) -> Result<Fetched, Failure> {
-        let ask = Ask { accept: ENVELOPE_ACCEPT, from: 0, if_range: None, time_left };
-        let mut answer = self.ask(target, ask, cancel)?;
-        if !https::is_whole(answer.status) {
-            return Err(status_failure(&answer));
-        }
-        if answer.length().is_some_and(|length| length > ENVELOPE_BYTES_MAX as u64) {
-            return Err(Error::TooLarge(ENVELOPE_BYTES_MAX).into());
-        }
-        let mut bytes = Vec::new();
-        let mut buffer = vec![0; BUFFER_BYTES];
-        loop {
-            match answer.read(&mut buffer)? {
-                0 => return Ok(Fetched { bytes, final_url: answer.target.url }),
-                n if bytes.len() + n > ENVELOPE_BYTES_MAX => {
-                    return Err(Error::TooLarge(ENVELOPE_BYTES_MAX).into());
-                }
-                n => bytes.extend_from_slice(&buffer[..n]),
-            }
+        match target.scheme {
+            Scheme::Https | Scheme::Http => http::envelope(&self.way(cancel), target, deadline),
+            Scheme::Coap | Scheme::Coaps => coap::envelope(&self.way(cancel), target, deadline),
         }
     }
 
@@ -226,113 +209,31 @@ impl Fetcher {
     ) -> Result<(), Failure> {
         if partial.at() < partial.size() {
             let target = policy::judge_url(source.clone(), &self.settings)?;
-            let mut answer = self.go_on(&target, partial, deadline, progress, cancel)?;
-            receive(&mut answer, partial, progress)?;
+            let way = self.way(cancel);
+            match target.scheme {
+                Scheme::Https | Scheme::Http => {
+                    http::payload(&way, &target, partial, deadline, progress)?;
+                }
+                Scheme::Coap | Scheme::Coaps => {
+                    coap::payload(&way, &target, partial, deadline, progress)?;
+                }
+            }
         }
         Ok(partial.finish()?)
     }
 
-    /// Asks for what is missing, and makes sure that what comes follows what is there.
-    ///
-    /// The signed digest protects the join, so a server need not prove that its file is still the same;
-    /// an entity tag only saves us from finding out late.
-    fn go_on(
-        &self,
-        target: &Target,
-        partial: &mut Partial,
-        deadline: Instant,
-        progress: &Progress,
-        cancel: &Cancel,
-    ) -> Result<Answer, Failure> {
-        let etag = partial.etag_of(target.url.as_str()).map(str::to_owned);
-        let mut if_range = etag.as_deref();
-        loop {
-            let from = partial.at();
-            let time_left = deadline - clock::now().mono;
-            let ask = Ask { accept: "*/*", from, if_range, time_left };
-            let answer = self.ask(target, ask, cancel)?;
-            let same = etag.is_none() || answer.strong_etag() == etag.as_deref();
-            if https::is_part(answer.status) && from > 0 {
-                match answer.range() {
-                    Some((_, Some(total))) if total != partial.size() => {
-                        let mismatch = Error::SizeMismatch { signed: partial.size(), got: total };
-                        return Err(mismatch.into());
-                    }
-                    Some((first, _)) if first == from && same => return Ok(answer),
-                    // Another part than we asked for, or of another version: begin again.
-                    _ => partial.restart(progress)?,
-                }
-            } else if https::is_whole(answer.status) {
-                if from > 0 && if_range.is_some() && same {
-                    // It is the version that we have a part of; some servers answer If-Range so.
-                    if_range = None;
-                    continue;
-                }
-                if from > 0 {
-                    partial.restart(progress)?;
-                }
-                let tag = answer
-                    .strong_etag()
-                    .map(|etag| Tag { url: target.url.to_string(), etag: etag.to_owned() });
-                partial.set_tag(tag)?;
-                return Ok(answer);
-            } else if answer.status == RANGE_NOT_SATISFIABLE && from > 0 {
-                partial.restart(progress)?;
-            } else {
-                return Err(status_failure(&answer));
-            }
-        }
-    }
-
-    fn ask(&self, target: &Target, ask: Ask<'_>, cancel: &Cancel) -> Result<Answer, Error> {
-        match target.scheme {
-            Scheme::Https | Scheme::Http => {
-                self.https.get(target, ask, &self.settings, self.lookup, cancel)
-            }
-            Scheme::Coap | Scheme::Coaps => {
-                Err(Error::UnsupportedScheme(target.url.scheme().to_owned()))
-            }
-        }
+    fn way<'a>(&'a self, cancel: &'a Cancel) -> Way<'a> {
+        let Self { settings, lookup, https } = self;
+        Way { settings, lookup: *lookup, https, cancel }
     }
 }
 
-fn receive(answer: &mut Answer, partial: &mut Partial, progress: &Progress) -> Result<(), Failure> {
-    let signed = partial.size();
-    if !answer.is_plain() {
-        let host = answer.target.host.clone();
-        return Err(
-            Error::BadAnswer { host, why: "it is packed in a way we did not ask for" }.into()
-        );
-    }
-    if let Some(length) = answer.length()
-        && partial.at().checked_add(length) != Some(signed)
-    {
-        let got = partial.at().saturating_add(length);
-        return Err(Error::SizeMismatch { signed, got }.into());
-    }
-    let mut buffer = vec![0; BUFFER_BYTES];
-    loop {
-        match answer.read(&mut buffer)? {
-            0 if partial.at() == signed => return Ok(()),
-            0 => {
-                let host = answer.target.host.clone();
-                let why = "the answer ended early".to_owned();
-                return Err(Error::ConnectionLost { host, why }.into());
-            }
-            n => partial.append(&buffer[..n], progress)?,
-        }
-    }
-}
-
-fn status_failure(answer: &Answer) -> Failure {
-    let error = match answer.status {
-        400..=600 => Error::HttpStatus(answer.status),
-        _ => Error::BadAnswer {
-            host: answer.target.host.clone(),
-            why: "its status is neither the file nor an error",
-        },
-    };
-    Failure { error, retry_after: answer.retry_after() }
+/// What it takes to go anywhere.
+pub(super) struct Way<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) lookup: Lookup,
+    pub(super) https: &'a Https,
+    pub(super) cancel: &'a Cancel,
 }
 
 /// Nothing that another server could help with.
@@ -353,10 +254,3 @@ fn chance() -> u16 {
     let _ = getrandom::fill(&mut bytes);
     u16::from_le_bytes(bytes)
 }
-
-/// What we like to be sent (IANA media type of SUIT envelopes), and what servers that do not know it
-/// call it.
-const ENVELOPE_ACCEPT: &str = "application/suit-envelope+cose, application/octet-stream;q=0.5";
-
-/// RFC 9110 section 15.5.17.
-const RANGE_NOT_SATISFIABLE: u16 = 416;

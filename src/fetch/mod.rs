@@ -7,8 +7,10 @@
 //! the size of anything.
 
 mod address;
+mod coap;
 mod error;
 mod fetcher;
+mod http;
 mod https;
 mod pace;
 mod partial;
@@ -19,6 +21,6 @@ mod wire;
 
 pub use address::{Lookup, system_lookup};
 pub use error::Error;
-pub use fetcher::{ENVELOPE_BYTES_MAX, Fetched, Fetcher};
+pub use fetcher::{Fetched, Fetcher};
 pub use https::REDIRECTS_MAX;
 pub use settings::{Limits, Roots, Settings};

@@ -3,13 +3,13 @@
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 
 /// PEM texts.
-pub struct Certs {
-    pub ca: String,
-    pub cert: String,
-    pub key: String,
+pub(crate) struct Certs {
+    pub(crate) ca: String,
+    pub(crate) cert: String,
+    pub(crate) key: String,
 }
 
-pub fn make() -> Certs {
+pub(crate) fn make() -> Certs {
     let mut params = CertificateParams::new(vec![]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name.push(rcgen::DnType::CommonName, "Test authority");

@@ -43,7 +43,7 @@ fn a_server_that_brings_nothing_is_asked_five_times_and_what_came_waits() {
     let into = dir.path().join("0");
     let error = fetch(&fetcher, &server.base, &component(&body, "x"), &into).unwrap_err();
     assert!(matches!(error, Error::ConnectionLost { .. }), "{error}");
-    assert_eq!(server.seen().len(), 1 + 5 - 1 + 0);
+    assert_eq!(server.seen().len(), 5);
     assert_eq!(fs::metadata(dir.path().join("0.part")).unwrap().len(), 1234);
 }
 
@@ -152,6 +152,8 @@ fn an_endless_body_is_stopped_and_never_reaches_the_disk() {
         fetcher.payload(&server.base, &component(&body, "x"), &into, &progress, &Cancel::new());
     assert!(matches!(error, Err(Error::SizeMismatch { signed: 100_000, .. })), "{error:?}");
     assert!(progress.done() <= 100_000);
+    // What is in the kernel's buffers on both sides is all that it could send for nothing.
+    assert!(sent.load(Ordering::SeqCst) < 32 << 20);
     let url = server.base.join("endless.suit").unwrap();
     let error = fetcher.envelope(url.as_str(), &Cancel::new());
     assert!(matches!(error, Err(Error::TooLarge(_))), "{error:?}");

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rustls::pki_types::pem::PemObject;
@@ -12,49 +12,45 @@ use url::Url;
 
 use crate::certs::{self, Certs};
 
-pub type Stream = StreamOwned<ServerConnection, TcpStream>;
+pub(crate) type Stream = StreamOwned<ServerConnection, TcpStream>;
 
 /// A request as it came.
 #[derive(Clone, Debug)]
-pub struct Request {
-    pub path: String,
-    pub range_from: Option<usize>,
-    pub if_range: Option<String>,
+pub(crate) struct Request {
+    pub(crate) path: String,
+    pub(crate) range_from: Option<usize>,
+    pub(crate) if_range: Option<String>,
     /// Counts requests from 0.
-    pub number: usize,
+    pub(crate) number: usize,
 }
 
 /// What to answer; the connection is closed when it returns.
-pub type Behaviour = dyn Fn(&Request, &mut Stream) -> std::io::Result<()> + Send + Sync;
+pub(crate) type Behaviour = dyn Fn(&Request, &mut Stream) -> std::io::Result<()> + Send + Sync;
 
-pub struct Faulty {
-    pub certs: Certs,
-    pub base: Url,
-    pub connections: Arc<AtomicUsize>,
-    pub requests: Arc<Mutex<Vec<Request>>>,
+pub(crate) struct Faulty {
+    pub(crate) certs: Certs,
+    pub(crate) base: Url,
+    pub(crate) requests: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Faulty {
     /// Serves until the test's process ends.
-    pub fn start(
+    pub(crate) fn start(
         behaviour: impl Fn(&Request, &mut Stream) -> std::io::Result<()> + Send + Sync + 'static,
     ) -> Self {
         let certs = certs::make();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let config = Arc::new(server_config(&certs));
-        let connections = Arc::new(AtomicUsize::new(0));
         let requests = Arc::new(Mutex::new(vec![]));
         let server = Self {
             certs,
             base: Url::parse(&format!("https://localhost:{port}/")).unwrap(),
-            connections: connections.clone(),
             requests: requests.clone(),
         };
         let behaviour: Arc<Behaviour> = Arc::new(behaviour);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                connections.fetch_add(1, Ordering::SeqCst);
                 let (config, requests) = (config.clone(), requests.clone());
                 let behaviour = behaviour.clone();
                 std::thread::spawn(move || serve(stream, config, &requests, &*behaviour));
@@ -63,7 +59,7 @@ impl Faulty {
         server
     }
 
-    pub fn seen(&self) -> Vec<Request> {
+    pub(crate) fn seen(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
 }
@@ -123,7 +119,11 @@ fn server_config(certs: &Certs) -> ServerConfig {
 }
 
 /// A head with these fields.
-pub fn head(stream: &mut Stream, status: &str, fields: &[(&str, String)]) -> std::io::Result<()> {
+pub(crate) fn head(
+    stream: &mut Stream,
+    status: &str,
+    fields: &[(&str, String)],
+) -> std::io::Result<()> {
     let mut text = format!("HTTP/1.1 {status}\r\n");
     for (name, value) in fields {
         text += &format!("{name}: {value}\r\n");
@@ -132,7 +132,7 @@ pub fn head(stream: &mut Stream, status: &str, fields: &[(&str, String)]) -> std
 }
 
 /// As a good server answers; at most `most` bytes of the body, then the connection ends.
-pub fn serve_well(
+pub(crate) fn serve_well(
     body: &[u8],
     request: &Request,
     stream: &mut Stream,
@@ -158,7 +158,11 @@ pub fn serve_well(
 }
 
 /// Counts bytes that were written to the connection.
-pub fn write_counted(stream: &mut Stream, bytes: &[u8], count: &AtomicU64) -> std::io::Result<()> {
+pub(crate) fn write_counted(
+    stream: &mut Stream,
+    bytes: &[u8],
+    count: &AtomicU64,
+) -> std::io::Result<()> {
     stream.write_all(bytes)?;
     stream.flush()?;
     count.fetch_add(bytes.len() as u64, Ordering::SeqCst);

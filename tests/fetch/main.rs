@@ -1,6 +1,7 @@
 //! Downloads from real servers: nginx, which we did not write, and one of our own that misbehaves.
 
 mod certs;
+mod coap;
 mod faults;
 mod faulty;
 mod nginx;

@@ -9,16 +9,16 @@ use url::Url;
 
 use crate::certs::{self, Certs};
 
-pub struct Nginx {
+pub(crate) struct Nginx {
     child: Child,
     dir: tempfile::TempDir,
-    pub certs: Certs,
-    pub base: Url,
+    pub(crate) certs: Certs,
+    pub(crate) base: Url,
 }
 
 impl Nginx {
     /// Starts it, and waits until it takes connections. `extra` goes into the server block.
-    pub fn start(extra: &str) -> Self {
+    pub(crate) fn start(extra: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let certs = certs::make();
         fs::write(dir.path().join("cert.pem"), &certs.cert).unwrap();
@@ -45,7 +45,7 @@ impl Nginx {
     }
 
     /// Puts a file where it serves it.
-    pub fn put(&self, name: &str, bytes: &[u8]) {
+    pub(crate) fn put(&self, name: &str, bytes: &[u8]) {
         let path = self.dir.path().join("www").join(name);
         fs::write(&path, bytes).unwrap();
         make_readable(&path);
@@ -57,7 +57,7 @@ impl Nginx {
     }
 
     /// The log, once it has as many lines: it is written after the answer.
-    pub fn log_of(&self, lines: usize) -> String {
+    pub(crate) fn log_of(&self, lines: usize) -> String {
         for _ in 0..200 {
             if self.log().lines().count() >= lines {
                 break;

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use freshen::fetch::{ENVELOPE_BYTES_MAX, Error, Fetcher, Settings};
+use freshen::fetch::{Error, Fetcher, Settings};
+use freshen::package::ENVELOPE_BYTES_MAX;
 use freshen::worker::{Cancel, Progress};
 
 use crate::nginx::Nginx;
@@ -145,7 +146,11 @@ fn a_server_of_another_authority_or_name_is_not_trusted() {
 }
 
 /// As a process that died leaves it.
-fn leave_partial(into: &std::path::Path, component: &freshen::package::Component, bytes: &[u8]) {
+pub(crate) fn leave_partial(
+    into: &std::path::Path,
+    component: &freshen::package::Component,
+    bytes: &[u8],
+) {
     #[derive(serde::Serialize)]
     struct Note {
         digest: freshen::package::Digest,
