@@ -245,9 +245,8 @@ fn install(raw: raw::Install, base: &Path) -> Result<Install, Error> {
         }
         (other, _) => return wrong("install.kind", other, "\"slots\" or \"file\""),
     };
-    let seconds = |key, value, default| {
-        number(key, value, default, 1..=86_400).map(Duration::from_secs)
-    };
+    let seconds =
+        |key, value, default| number(key, value, default, 1..=86_400).map(Duration::from_secs);
     let install = Install {
         kind,
         activate: command("install.activate", raw.activate, base)?,

@@ -8,6 +8,7 @@ mod failure;
 mod identity;
 mod keeper;
 mod run;
+mod secure;
 mod setup;
 mod sleep;
 mod watchers;

@@ -7,6 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use uuid::Uuid;
 
 use super::keeper::{Keeper, Rejected};
+use super::secure::{Event, Secure};
 use super::setup::{Error, Parts};
 use super::sleep;
 use super::watchers::Meter;
@@ -14,8 +15,9 @@ use super::workshop::Workshop;
 use crate::clock::{self, Instant, Now};
 use crate::coap::{self, Notify, Peer, Reception, Request, Response, Ticket};
 use crate::config::Settings;
+use crate::dtls;
 use crate::net::{Arrival, Inbox, Path, Service, Sockets};
-use crate::ocf::{self, About, Answer, Pending, Resource, Site, Subject};
+use crate::ocf::{self, About, Answer, Pending, Resource, Site};
 use crate::store::Ledger;
 use crate::update::{self, Effect, Input, Report, Rules, State, WorkId};
 
@@ -74,6 +76,7 @@ struct Device {
     keeper: Keeper<Ledger>,
     sockets: Sockets,
     coap: coap::Endpoint,
+    secure: Secure,
     /// The interface by which each path's datagrams came last.
     ways: Vec<u32>,
     workshop: Workshop,
@@ -90,7 +93,7 @@ impl Device {
         settings: Settings,
         directory: &std::path::Path,
     ) -> Result<(Self, Vec<Effect>), Error> {
-        let Parts { about, rules, open, ready, ledger, state, sockets, coap, bench } =
+        let Parts { about, rules, open, ready, ledger, state, sockets, coap, secure, bench } =
             Parts::make(settings, directory)?;
         let (keeper, effects) = Keeper::resume(ledger, &state, &rules).map_err(Error::keep)?;
         let workshop = Workshop::open(bench).map_err(|error| Error::Start(error.to_string()))?;
@@ -103,6 +106,7 @@ impl Device {
             keeper,
             sockets,
             coap,
+            secure,
             ways: Vec::new(),
             workshop,
             meter: Meter::default(),
@@ -140,6 +144,7 @@ impl Device {
         [
             engine,
             self.coap.deadline().map(|(at, _)| at),
+            self.secure.deadline(),
             self.held.as_ref().map(|(_, _, at)| *at),
             self.meter.next(),
             Some(self.interfaces_read + INTERFACES_EVERY),
@@ -163,14 +168,15 @@ impl Device {
     }
 
     fn arrived(&mut self, arrival: &Arrival<'_>, now: Now) {
-        if arrival.service == Service::Secure {
-            return;
-        }
         let way = usize::from(arrival.path.0);
         if self.ways.len() <= way {
             self.ways.resize(way + 1, 0);
         }
         self.ways[way] = arrival.interface;
+        if arrival.service == Service::Secure {
+            let from = dtls::Path { remote: arrival.remote, socket: arrival.path.0 };
+            return self.secure.handle_datagram(from, arrival.bytes, now);
+        }
         let peer = Peer { remote: arrival.remote, socket: arrival.path.0, session: 0 };
         let reception = if arrival.multicast { Reception::Multicast } else { Reception::Unicast };
         self.coap.handle_datagram(peer, reception, arrival.bytes, now.mono);
@@ -180,6 +186,9 @@ impl Device {
     fn wake(&mut self, now: Now) {
         if self.coap.deadline().is_some_and(|(at, _)| at <= now.mono) {
             self.coap.handle_timeout(now.mono);
+        }
+        if self.secure.deadline().is_some_and(|at| at <= now.mono) {
+            self.secure.handle_timeout(now);
         }
         if self.held.as_ref().is_some_and(|(_, _, at)| *at <= now.mono)
             && let Some((work, report, _)) = self.held.take()
@@ -213,10 +222,15 @@ impl Device {
     }
 
     fn drain(&mut self, now: Now) {
+        self.drain_sessions(now);
         while let Some(output) = self.coap.poll_output() {
             match output {
-                coap::Output::Datagram { peer, bytes } => {
+                coap::Output::Datagram { peer, bytes } if peer.session == 0 => {
                     self.sockets.send(Path(peer.socket), peer.remote, bytes);
+                }
+                coap::Output::Datagram { peer, bytes } => {
+                    self.secure.send(peer, &bytes, now);
+                    self.drain_sessions(now);
                 }
                 coap::Output::Request { ticket, peer, reception, request } => {
                     self.requested(ticket, peer, reception, request, now);
@@ -225,6 +239,20 @@ impl Device {
                 coap::Output::Response { .. }
                 | coap::Output::Part { .. }
                 | coap::Output::Failed { .. } => {}
+            }
+        }
+    }
+
+    fn drain_sessions(&mut self, now: Now) {
+        while let Some(event) = self.secure.poll_event() {
+            match event {
+                Event::Datagram { path, bytes } => {
+                    self.sockets.send(Path(path.socket), path.remote, bytes);
+                }
+                Event::Data { peer, bytes } => {
+                    self.coap.handle_datagram(peer, Reception::Unicast, &bytes, now.mono);
+                }
+                Event::Ended(peer) => self.coap.session_ended(peer),
             }
         }
     }
@@ -239,14 +267,15 @@ impl Device {
     ) {
         let endpoints =
             if Resource::needs_endpoints(&request) { self.endpoints(peer) } else { Vec::new() };
-        match ocf::answer(&self.site(&endpoints, now), &Subject::Anonymous, reception, request) {
+        let subject = self.secure.subject(peer);
+        match ocf::answer(&self.site(&endpoints, now), &subject, reception, request) {
             Answer::Silence => self.coap.ignore(ticket, now.mono),
             Answer::Reply(response, watched) => {
                 let topic = watched.and_then(Resource::topic);
                 self.coap.respond(ticket, response, topic, now.mono);
             }
             Answer::Order(command, pending) => {
-                tracing::info!("{peer} asks for {ask:?}", peer = peer.remote, ask = command.ask);
+                tracing::info!("{} at {} asks: {:?}", command.asker, peer.remote, command.ask);
                 let result = self.take(Input::Command(command), now);
                 let response = self.ordered(&pending, result, now);
                 self.coap.respond(ticket, response, None, now.mono);

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use super::identity::Identity;
 use super::keeper::{Rejected, decode};
 use super::run::Ready;
+use super::secure::Secure;
 use super::workshop::Bench;
 use crate::coap;
 use crate::config::{self, Settings};
+use crate::dtls;
 use crate::fetch::{self, Fetcher, Roots};
 use crate::install::{self, Installer};
 use crate::net::{self, Service, Sockets};
@@ -37,6 +39,9 @@ pub enum Error {
     /// What may be fetched.
     #[error("update: {0}")]
     Fetch(#[from] fetch::Error),
+    /// Keys and certificates for secure sessions.
+    #[error("credentials: {0}")]
+    Credentials(dtls::Error),
     /// How software is installed.
     #[error("install: {0}")]
     Install(#[from] install::Error),
@@ -64,6 +69,7 @@ pub(super) struct Parts {
     pub(super) state: State,
     pub(super) sockets: Sockets,
     pub(super) coap: coap::Endpoint,
+    pub(super) secure: Secure,
     pub(super) bench: Bench,
 }
 
@@ -80,6 +86,7 @@ impl Parts {
             ..Rules::default()
         };
         let open = settings.listen.insecure;
+        let secure = Secure::new(&settings.credentials, seed()?)?;
         Ok(Self {
             about: about(settings, identity),
             rules,
@@ -89,6 +96,7 @@ impl Parts {
             state,
             sockets,
             coap: coap::Endpoint::new(coap_config(), seed()?),
+            secure,
             bench,
         })
     }
