@@ -272,8 +272,13 @@ mod tests {
         let mut rng = ChaCha20Rng::from_seed([1; 32]);
         for suite in ALL {
             for encrypt_then_mac in [false, true] {
-                let keys =
-                    Keys::new(suite, encrypt_then_mac, &Zeroizing::new([3; 48]), &[4; 32], &[5; 32]);
+                let keys = Keys::new(
+                    suite,
+                    encrypt_then_mac,
+                    &Zeroizing::new([3; 48]),
+                    &[4; 32],
+                    &[5; 32],
+                );
                 for length in [0, 1, 16, 47, 1000] {
                     let plain = vec![0xA5; length];
                     let mut out = vec![];
