@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use freshen::clock::Instant;
-use freshen::coap::{
-    Config, Endpoint, Output, Peer, Reception, Request, Response, Ticket, Topic,
-};
+use freshen::coap::{Config, Endpoint, Output, Peer, Reception, Request, Response, Ticket, Topic};
 
 use crate::pair::{Reply, config, peer};
 
