@@ -14,7 +14,7 @@ use super::observe::Observers;
 use super::random::{Keyed, Random};
 use super::server::{Delayed, Waiting};
 use super::timers::Timer;
-use super::{Code, Request, Response};
+use super::{Code, Request, Response, option};
 use crate::clock::Instant;
 
 /// The other side of an exchange. Over DTLS the session is the identity (RFC 7252 section 9.1).
@@ -82,6 +82,8 @@ pub struct Config {
     /// Whether a sender in clear has to show that it can be reached where it says before it gets an
     /// answer of more than three times its request (RFC 9175 section 2.6).
     pub echo_before_long_answers: bool,
+    /// Whether downloads ask for Q-Block2 first (RFC 9177), and fall back to Block2.
+    pub quick_downloads: bool,
 }
 
 impl Default for Config {
@@ -92,6 +94,7 @@ impl Default for Config {
             leisure: DEFAULT_LEISURE,
             echo_before_changes: false,
             echo_before_long_answers: false,
+            quick_downloads: true,
         }
     }
 }
@@ -263,6 +266,7 @@ impl Endpoint {
                     self.fail(call, CallError::TimedOut, now);
                 }
                 Timer::Stale(call) => self.renew(call, now),
+                Timer::Missing(call) => self.ask_missing(call, now),
             }
         }
     }
@@ -418,6 +422,7 @@ impl Endpoint {
 
     fn on_reset(&mut self, peer: Peer, id: u16, now: Instant) {
         match self.layer.settle(peer, id, now).map(|settled| settled.origin) {
+            Some(Origin::Call(call)) if self.falls_back(call, now) => {}
             Some(Origin::Call(call)) => self.fail(call, CallError::Reset, now),
             Some(Origin::Observer(number)) => {
                 if let Some(observer) = self.observers.get_mut(number) {
@@ -435,9 +440,17 @@ impl Endpoint {
     }
 
     /// A response in a message of its own (RFC 7252 section 5.2.2). What nobody asked for is rejected
-    /// if it is confirmable.
+    /// if it is confirmable or a notification (RFC 7641 section 3.6).
     fn on_separate_response(&mut self, peer: Peer, message: Message, bytes: &[u8], now: Instant) {
         let (kind, id) = (message.kind, message.id);
+        if kind == Kind::NonConfirmable {
+            // Its duplicates are told by their block, sequence number or token.
+            let observes = message.options.first(option::OBSERVE).is_some();
+            if !self.on_response(peer, message, now) && observes {
+                self.layer.reset(peer, id);
+            }
+            return;
+        }
         let name = self.duplicates.fingerprint(Some(&peer), bytes);
         if let Some(seen) = self.duplicates.find(name, now) {
             if let Seen::Answered(answer) = seen
@@ -449,14 +462,9 @@ impl Endpoint {
             return;
         }
         let wanted = self.on_response(peer, message, now);
-        let reply = match (kind, wanted) {
-            (Kind::Confirmable, true) => Message::empty(Kind::Acknowledgement, id),
-            (_, true) => Vec::new(),
-            (_, false) => Message::empty(Kind::Reset, id),
-        };
-        if !reply.is_empty() {
-            self.layer.datagram(peer, reply.clone());
-        }
+        let answer = if wanted { Kind::Acknowledgement } else { Kind::Reset };
+        let reply = Message::empty(answer, id);
+        self.layer.datagram(peer, reply.clone());
         self.duplicates.answered(name, kind, reply, None, now);
     }
 

@@ -20,6 +20,9 @@ mod exchange;
 mod message;
 mod notify;
 mod observe;
+mod quick;
+mod quick_client;
+mod quick_server;
 mod random;
 mod server;
 mod timers;
@@ -52,6 +55,9 @@ pub mod limits {
     pub use super::notify::REFRESH_MIN;
     pub use super::observe::{
         BURST_MAX, CONFIRM_EVERY, OBSERVERS_MAX, OBSERVERS_PER_PEER_MAX, ROUND_TRIP_UNKNOWN,
+    };
+    pub use super::quick::{
+        MAX_PAYLOADS, MISSING_AFTER_MIN, NON_MAX_RETRANSMIT, NON_RECEIVE_TIMEOUT,
     };
     pub use super::server::{ACKNOWLEDGE_AFTER, DELAYED_MAX, REQUESTS_MAX, REQUESTS_PER_PEER_MAX};
     pub use super::transfer::RESTARTS_MAX;

@@ -11,6 +11,7 @@ use super::echo::{AMPLIFICATION_MAX, ANSWER_TO_ANYBODY_BYTES};
 use super::endpoint::Endpoint;
 use super::exchange::Origin;
 use super::observe::Rendered;
+use super::quick::Wanted;
 use super::timers::Timer;
 use super::{Code, Options, Output, Peer, Reception, Request, Response, Ticket, Topic, option};
 use crate::clock::Instant;
@@ -41,12 +42,13 @@ pub(super) struct Waiting {
     reception: Reception,
     kind: Kind,
     id: u16,
-    token: Token,
+    pub(super) token: Token,
     code: Code,
     pub(super) name: Fingerprint,
-    asked: Asked,
+    pub(super) asked: Asked,
     block1: Option<Block>,
     block2: Option<Block>,
+    wanted: Option<Wanted>,
     /// Length of the datagram.
     bytes: usize,
     /// The value of No-Response.
@@ -118,13 +120,14 @@ impl Endpoint {
             no_response: 0,
             block1: None,
             block2: None,
+            wanted: None,
             observe: None,
             acknowledged: false,
             handed_over: false,
         };
         let mut request = Request { code, options, payload };
         match self.admit(&mut waiting, &mut request, now) {
-            Ok(()) => self.hand_over(waiting, request, now),
+            Ok(()) => self.continue_quick(waiting, request, now),
             Err(answer) => self.finish(waiting, answer, None, now),
         }
     }
@@ -149,13 +152,18 @@ impl Endpoint {
         check_options(request, &self.config.options_known)?;
         waiting.no_response = request.options.uint(option::NO_RESPONSE).unwrap_or_default();
         waiting.asked = Asked::new(&self.keyed, request.code, &request.options);
-        let read = |number| {
-            Block::read(&request.options, number)
-                .map_err(|_| Response::diagnostic(Code::BAD_REQUEST, "block size exponent 7"))
-        };
+        let seven = |_| Response::diagnostic(Code::BAD_REQUEST, "block size exponent 7");
+        let read = |number| Block::read(&request.options, number).map_err(seven);
         (waiting.block1, waiting.block2) = (read(option::BLOCK1)?, read(option::BLOCK2)?);
-        if waiting.reception == Reception::Multicast && waiting.block1.is_some() {
-            return Err(Response::new(Code::BAD_REQUEST));
+        waiting.wanted = Wanted::read(&request.options).map_err(seven)?;
+        let multicast = waiting.reception == Reception::Multicast;
+        if (waiting.block2.is_some() && waiting.wanted.is_some())
+            || (multicast && (waiting.block1.is_some() || waiting.wanted.is_some()))
+        {
+            return Err(Response::diagnostic(
+                Code::BAD_REQUEST,
+                "these options exclude each other",
+            ));
         }
         self.check_echo(waiting, request, now)?;
         self.take_block1(waiting, request, now)?;
@@ -203,7 +211,7 @@ impl Endpoint {
     }
 
     /// 4.01 with an Echo option: repeat the request with this.
-    fn challenge(&self, peer: &Peer, now: Instant) -> Response {
+    pub(super) fn challenge(&self, peer: &Peer, now: Instant) -> Response {
         let mut answer = Response::new(Code::UNAUTHORIZED);
         answer.options.set(option::ECHO, self.echo.value(peer, now));
         answer
@@ -211,7 +219,7 @@ impl Endpoint {
 
     /// Whether an answer is so much longer than its request that the sender should first show that it
     /// can be reached where it says: it may be somebody else's address.
-    fn amplifies(&self, waiting: &Waiting, answer_bytes: usize, now: Instant) -> bool {
+    pub(super) fn amplifies(&self, waiting: &Waiting, answer_bytes: usize, now: Instant) -> bool {
         self.config.echo_before_long_answers
             && waiting.peer.session == 0
             && waiting.reception == Reception::Unicast
@@ -270,7 +278,8 @@ impl Endpoint {
     }
 
     fn take_observe(&mut self, waiting: &mut Waiting, request: &Request, now: Instant) {
-        if !request.code.is_safe() || waiting.reception == Reception::Multicast {
+        let multicast = waiting.reception == Reception::Multicast;
+        if !request.code.is_safe() || multicast || waiting.wanted.is_some() {
             return;
         }
         match request.options.uint(option::OBSERVE) {
@@ -282,6 +291,18 @@ impl Endpoint {
             }
             _ => {}
         }
+    }
+
+    /// Answers a request for later blocks by Q-Block2 from the snapshot they belong to; the rooms above
+    /// see all others.
+    fn continue_quick(&mut self, mut waiting: Waiting, request: Request, now: Instant) {
+        if let Some(wanted) = waiting.wanted.take_if(|wanted| !wanted.begins) {
+            if let Some(snapshot) = self.snapshots.get(waiting.peer, waiting.asked, now) {
+                return self.send_blocks(waiting, &wanted, &snapshot, now);
+            }
+            waiting.wanted = Some(wanted);
+        }
+        self.hand_over(waiting, request, now);
     }
 
     fn hand_over(&mut self, mut waiting: Waiting, mut request: Request, now: Instant) {
@@ -329,8 +350,11 @@ impl Endpoint {
         topic: Option<Topic>,
         now: Instant,
     ) {
-        let Some(waiting) = self.take_waiting(ticket) else { return };
-        self.finish(waiting, response, topic, now);
+        let Some(mut waiting) = self.take_waiting(ticket) else { return };
+        match waiting.wanted.take() {
+            Some(wanted) => self.finish_quick(waiting, &wanted, response, now),
+            None => self.finish(waiting, response, topic, now),
+        }
     }
 
     /// See [`Endpoint::ignore`].
@@ -352,7 +376,7 @@ impl Endpoint {
     }
 
     /// Sends the answer and remembers it.
-    fn finish(
+    pub(super) fn finish(
         &mut self,
         mut waiting: Waiting,
         response: Response,
@@ -403,7 +427,7 @@ impl Endpoint {
         Some(number)
     }
 
-    fn send_answer(
+    pub(super) fn send_answer(
         &mut self,
         waiting: Waiting,
         code: Code,
@@ -468,6 +492,15 @@ impl Endpoint {
         self.layer.non_confirmable(peer, answer.code, &answer.token, &answer.tail);
     }
 
+    /// A whole response with an ETag, for more than one block of it.
+    pub(super) fn snapshot(&self, response: Response) -> Snapshot {
+        let Response { code, mut options, payload } = response;
+        if options.first(option::ETAG).is_none() {
+            options.set(option::ETAG, self.snapshots.etag(&options, &payload));
+        }
+        Snapshot { code, options, body: payload.into() }
+    }
+
     /// Brings a response into the form in which it goes out: cut to the block that was asked for, or
     /// to the first (RFC 7959 section 2.4).
     pub(super) fn render(
@@ -489,10 +522,7 @@ impl Endpoint {
             }
             return Rendered { code, options, payload, max_age };
         }
-        if options.first(option::ETAG).is_none() {
-            options.set(option::ETAG, self.snapshots.etag(&options, &payload));
-        }
-        let snapshot = Snapshot { code, options, body: payload.into() };
+        let snapshot = self.snapshot(Response { code, options, payload });
         let Response { code, options, payload } = cut(&snapshot, block);
         if options.uint(option::BLOCK2).is_some_and(|value| value & MORE != 0) {
             self.snapshots.keep(peer, asked, snapshot, now);

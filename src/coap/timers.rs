@@ -20,6 +20,8 @@ pub(super) enum Timer {
     Response(Call),
     /// An observation of ours has heard nothing for longer than its state is fresh.
     Stale(Call),
+    /// Blocks of a Q-Block2 transfer are missing.
+    Missing(Call),
 }
 
 /// Names a timer, so that it can be stopped.
@@ -40,6 +42,7 @@ impl Timer {
             Self::Collect(_) => "end of collecting answers",
             Self::Response(_) => "end of waiting for a response",
             Self::Stale(_) => "renewal of an observation",
+            Self::Missing(_) => "blocks still missing",
         }
     }
 }
