@@ -2,6 +2,7 @@
 
 mod archive;
 mod client;
+mod demo;
 mod device;
 mod inspect;
 mod keygen;
@@ -33,6 +34,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(demo::Args),
     Device(device::Args),
     Keygen(keygen::Args),
     Pack(pack::Args),
@@ -60,6 +62,7 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     log(&cli);
     let done = match cli.command {
+        Command::Demo(args) => demo::run(args),
         Command::Device(args) => device::run(args),
         Command::Keygen(args) => keygen::run(args),
         Command::Pack(args) => pack::run(args),
