@@ -56,7 +56,7 @@ pub(super) enum Opened {
     /// The whole payload is there already.
     Complete,
     /// Some of it, or nothing yet.
-    Partial(Partial),
+    Partial(Box<Partial>),
 }
 
 /// Looks at what is there, and reserves the space for the rest before the first byte.
@@ -84,7 +84,7 @@ pub(super) fn open(
     partial.write_note()?;
     partial.take_up(cancel)?;
     progress.add(partial.at);
-    Ok(Opened::Partial(partial))
+    Ok(Opened::Partial(Box::new(partial)))
 }
 
 impl Partial {
@@ -282,7 +282,7 @@ mod tests {
         Signed { digest: Digest(Sha256::digest(BODY).into()), size: BODY.len() as u64 }
     }
 
-    fn open_partial(target: &Path) -> (Partial, Progress) {
+    fn open_partial(target: &Path) -> (Box<Partial>, Progress) {
         let progress = Progress::new(BODY.len() as u64);
         match open(target, signed(), &progress, &Cancel::new()).unwrap() {
             Opened::Partial(partial) => (partial, progress),

@@ -1,0 +1,207 @@
+//! The verbs, the same for every kind of place.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+use super::beneath::Beneath;
+use super::file::OneFile;
+use super::marker::Marker;
+use super::run::{self, Environment};
+use super::slots::Slots;
+use super::{Error, Kind, Settings};
+use crate::clock;
+use crate::clock::Instant;
+use crate::package::{Digest, Manifest, Verified};
+use crate::worker::Cancel;
+use crate::worker::Progress;
+
+/// Installs versions, switches between them, and says how the new one is.
+#[derive(Debug)]
+pub struct Installer {
+    settings: Settings,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Slots(Slots),
+    File(OneFile),
+}
+
+/// What runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// Digest of its manifest.
+    pub digest: Digest,
+    /// As its manifest calls it.
+    pub version: String,
+}
+
+impl Installer {
+    /// Opens the place that the settings name; `state_dir` keeps what has to be remembered.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Settings`] and [`Error::Disk`].
+    pub fn open(settings: Settings, state_dir: &Path) -> Result<Self, Error> {
+        let state_dir = std::path::absolute(state_dir).map_err(Error::disk(state_dir))?;
+        let state = Beneath::open_or_make(&state_dir)?;
+        let place = match &settings.kind {
+            Kind::Slots => Place::Slots(Slots::open(state)?),
+            Kind::File(path) => Place::File(OneFile::open(state, path)?),
+        };
+        Ok(Self { settings, place })
+    }
+
+    /// What runs; `None` before the first update.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Disk`].
+    pub fn running(&self) -> Result<Option<Running>, Error> {
+        let running = self.place.running()?;
+        Ok(running.map(|(marker, _)| Running { digest: marker.manifest, version: marker.version }))
+    }
+
+    /// Writes a version beside the one that runs, and reads it back. `payloads` is a directory with one
+    /// file a component, named by its index. What is written already is not written again. `progress`
+    /// counts bytes of payloads.
+    ///
+    /// # Errors
+    ///
+    /// Any of [`Error`]; the space it took is free again, and what runs is as it was.
+    pub fn write(
+        &mut self,
+        manifest: &Verified<Manifest>,
+        payloads: &Path,
+        progress: &Progress,
+        cancel: &Cancel,
+    ) -> Result<(), Error> {
+        self.write_manifest(manifest, payloads, progress, cancel)
+    }
+
+    /// What [`Self::write`] does; for the tests in this room.
+    pub(super) fn write_manifest(
+        &mut self,
+        manifest: &Manifest,
+        payloads: &Path,
+        progress: &Progress,
+        cancel: &Cancel,
+    ) -> Result<(), Error> {
+        let Self { settings, place } = self;
+        match place {
+            Place::Slots(slots) => slots.write(manifest, payloads, settings, progress, cancel),
+            Place::File(file) => file.write(manifest, payloads, progress, cancel),
+        }
+    }
+
+    /// Makes the version with this digest the one that runs, in one step, and runs the activate
+    /// command. The one that ran is kept.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotWritten`], [`Error::ActivateFailed`] (the switch has happened), [`Error::Disk`].
+    pub fn switch(&mut self, digest: &Digest, cancel: &Cancel) -> Result<(), Error> {
+        match &mut self.place {
+            Place::Slots(slots) => slots.switch(*digest, cancel)?,
+            Place::File(file) => file.switch(*digest)?,
+        }
+        self.activate(cancel)
+    }
+
+    /// Runs the health command until it succeeds or `deadline` has come.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::HealthFailed`] with how it ended last.
+    pub fn health(&self, deadline: Instant, cancel: &Cancel) -> Result<(), Error> {
+        let mut last = "was not run: there was no time left".to_owned();
+        loop {
+            let left = deadline - clock::now().mono;
+            if cancel.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            if left.is_zero() {
+                return Err(Error::HealthFailed(last));
+            }
+            let limit = self.settings.health_timeout.min(left);
+            match run::run(&self.settings.health, self.environment(), limit, true, cancel) {
+                Ok(()) => return Ok(()),
+                Err(why) => last = why,
+            }
+            std::thread::sleep(HEALTH_PAUSE.min(deadline - clock::now().mono));
+        }
+    }
+
+    /// The version with this digest stays. Whoever calls keeps that fact; the place only makes sure that
+    /// it is the one that runs, and that this is safe on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotWritten`] where another one runs, [`Error::Disk`].
+    pub fn confirm(&mut self, digest: &Digest) -> Result<(), Error> {
+        match self.running()? {
+            Some(running) if running.digest == *digest => match &mut self.place {
+                Place::Slots(slots) => slots.switch(*digest, &Cancel::new()),
+                Place::File(file) => file.switch(*digest),
+            },
+            _ => Err(Error::NotWritten(*digest)),
+        }
+    }
+
+    /// Goes back to what ran before the version with this digest, in one step, and runs the activate
+    /// command. Where another one runs, that has happened already.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NothingToRollBackTo`], [`Error::ActivateFailed`] (the switch has happened),
+    /// [`Error::Disk`].
+    pub fn roll_back(&mut self, failed: &Digest, cancel: &Cancel) -> Result<(), Error> {
+        match &mut self.place {
+            Place::Slots(slots) => slots.roll_back(*failed)?,
+            Place::File(file) => file.roll_back(*failed)?,
+        }
+        self.activate(cancel)
+    }
+
+    /// Frees the space of a version that was written, or partly, and is not wanted any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Disk`].
+    pub fn discard(&mut self) -> Result<(), Error> {
+        match &mut self.place {
+            Place::Slots(slots) => slots.discard(),
+            Place::File(file) => file.discard(),
+        }
+    }
+
+    fn activate(&self, cancel: &Cancel) -> Result<(), Error> {
+        let Settings { activate, activate_timeout, .. } = &self.settings;
+        run::run(activate, self.environment(), *activate_timeout, false, cancel)
+            .map_err(Error::ActivateFailed)
+    }
+
+    /// What a command may want to know: which version this is about, and where it is.
+    fn environment(&self) -> Environment {
+        let Ok(Some((marker, path))) = self.place.running() else { return vec![] };
+        vec![
+            ("FRESHEN_VERSION", OsString::from(marker.version)),
+            ("FRESHEN_DIGEST", marker.manifest.to_string().into()),
+            ("FRESHEN_PATH", path.into()),
+        ]
+    }
+}
+
+impl Place {
+    fn running(&self) -> Result<Option<(Marker, std::path::PathBuf)>, Error> {
+        match self {
+            Self::Slots(slots) => slots.running(),
+            Self::File(file) => file.running(),
+        }
+    }
+}
+
+/// Between two runs of the health command: time for the new version to come up.
+const HEALTH_PAUSE: Duration = Duration::from_secs(1);
