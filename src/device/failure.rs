@@ -55,5 +55,22 @@ pub(super) fn lost(error: &io::Error) -> Failure {
 }
 
 pub(super) fn install(error: &install::Error) -> Failure {
-    Failure::new(FailureKind::Install, error)
+    use install::Error as E;
+    let kind = match error {
+        E::NoSpace { .. } => FailureKind::NoSpace,
+        E::NoMemory => FailureKind::NoMemory,
+        E::PayloadChanged { .. } => FailureKind::Digest,
+        E::HealthFailed(_) => FailureKind::Trial,
+        E::Cancelled => FailureKind::Cancelled,
+        E::Disk { .. } | E::Damaged { .. } => FailureKind::Storage,
+        E::Settings(_)
+        | E::BadArchive { .. }
+        | E::Unreadable(_)
+        | E::Unfit(_)
+        | E::NotWritten(_)
+        | E::NothingToRollBackTo
+        | E::ActivateFailed(_)
+        | E::InstallerFailed { .. } => FailureKind::Install,
+    };
+    Failure::new(kind, error)
 }

@@ -16,7 +16,7 @@ use crate::net::{self, Service, Sockets};
 use crate::ocf::About;
 use crate::package::{self, Trust};
 use crate::store::{self, Found, Ledger};
-use crate::update::{Failure, FailureKind, Outcome, Rules, State};
+use crate::update::{self, Failure, FailureKind, Outcome, Rules, State};
 
 /// Longest body that a device takes in blocks, bytes: a certificate chain and its frame.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -158,11 +158,8 @@ fn state(
     // Both copies are gone: the slot still says what runs, and everyone is told.
     let detail = "the stored state was damaged and has been made anew from what is installed";
     tracing::error!("{detail}");
-    if let Some(running) = installer.running() {
-        state.running.version = running.version;
-        state.running.package = Some(running.package);
-        state.floor =
-            Some(crate::update::Floor { sequence: running.sequence, package: running.package });
+    if let Some(running) = installer.running()? {
+        state.running = update::Running { version: running.version, package: Some(running.digest) };
     }
     state.outcome = Outcome::Failed(Failure::new(FailureKind::Storage, detail));
     Ok((ledger, state))
@@ -227,6 +224,7 @@ fn installer(install: &config::Install, directory: &Path) -> Result<Installer, E
         activate: install.activate.clone(),
         health: install.health.clone(),
         health_timeout: install.health_timeout,
+        ..install::Settings::default()
     };
     Ok(Installer::open(settings, directory)?)
 }

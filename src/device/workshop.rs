@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::mpsc;
+use std::time::Duration;
 use std::{fs, io, thread};
 
 use tokio::sync::mpsc as reports;
@@ -22,6 +23,15 @@ use crate::worker::{Cancel, Progress};
 /// Orders that may wait while one is carried out. The engine has one job at a time: an order to
 /// tidy and one to work can be behind one that was given up, and a reset can do that again.
 const ORDERS_MAX: usize = 16;
+
+/// The first pause before a rollback that failed is tried again; it doubles each time.
+const ROLL_BACK_PAUSE_FIRST: Duration = Duration::from_secs(1);
+
+/// The longest of these pauses.
+const ROLL_BACK_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// How often a pausing worker looks whether it is to stop.
+const CANCEL_EVERY: Duration = Duration::from_millis(50);
 
 /// The loop's end of the workshop.
 pub(super) struct Workshop {
@@ -44,7 +54,7 @@ pub(super) struct Bench {
     /// Packages are kept here, each in a folder named by its digest.
     pub(super) stage: PathBuf,
     /// How long new software has to prove itself.
-    pub(super) confirm_timeout: std::time::Duration,
+    pub(super) confirm_timeout: Duration,
 }
 
 impl Workshop {
@@ -99,7 +109,7 @@ impl Workshop {
 }
 
 impl Bench {
-    fn work(self, orders: &mpsc::Receiver<Order>, reports: &reports::Sender<(WorkId, Report)>) {
+    fn work(mut self, orders: &mpsc::Receiver<Order>, reports: &reports::Sender<(WorkId, Report)>) {
         while let Ok(order) = orders.recv() {
             match order {
                 Order::Tidy { keep } => self.tidy(keep),
@@ -115,7 +125,7 @@ impl Bench {
         }
     }
 
-    fn carry_out(&self, task: Task, cancel: &Cancel, progress: &Progress) -> Report {
+    fn carry_out(&mut self, task: Task, cancel: &Cancel, progress: &Progress) -> Report {
         match task {
             Task::Check { url } => Report::Checked(self.check(&url, cancel)),
             Task::Fetch(package) => Report::Fetched(self.fetch(package, cancel, progress)),
@@ -170,7 +180,7 @@ impl Bench {
     }
 
     fn install(
-        &self,
+        &mut self,
         package: Digest,
         cancel: &Cancel,
         progress: &Progress,
@@ -186,16 +196,25 @@ impl Bench {
         self.installer.health(deadline, cancel).map_err(|error| failure::install(&error))
     }
 
-    /// There is nothing to fall back on, so a failure is told loudly and tried again.
-    fn roll_back(&self, package: Digest, cancel: &Cancel) -> Result<(), Failure> {
-        self.installer.roll_back(&package, cancel).map_err(|error| {
+    /// There is nothing else to fall back on: tried until it works or somebody asks to stop.
+    fn roll_back(&mut self, package: Digest, cancel: &Cancel) -> Result<(), Failure> {
+        let mut pause = ROLL_BACK_PAUSE_FIRST;
+        loop {
+            let error = match self.installer.roll_back(&package, cancel) {
+                Ok(()) => return Ok(()),
+                Err(error) if cancel.is_cancelled() => return Err(failure::install(&error)),
+                Err(error) => error,
+            };
             tracing::error!("cannot bring back the old software: {error}; trying again");
-            thread::sleep(std::time::Duration::from_secs(1));
-            failure::install(&error)
-        })
+            let until = clock::now().mono + pause;
+            while clock::now().mono < until && !cancel.is_cancelled() {
+                thread::sleep(CANCEL_EVERY);
+            }
+            pause = (pause * 2).min(ROLL_BACK_PAUSE_MAX);
+        }
     }
 
-    fn tidy(&self, keep: Option<Digest>) {
+    fn tidy(&mut self, keep: Option<Digest>) {
         let keep = keep.map(|package| package.to_string());
         let Ok(folders) = fs::read_dir(&self.stage) else { return };
         for folder in folders.flatten() {

@@ -34,8 +34,8 @@ pub(super) struct Args {
     size: u32,
 }
 
-/// How far in the future the first update is scheduled: long enough to be seen waiting.
-const SCHEDULED_IN: TimeDelta = TimeDelta::seconds(3);
+/// How far in the future the first update is scheduled: more than the 5 s that count as now.
+const SCHEDULED_IN: TimeDelta = TimeDelta::seconds(7);
 
 pub(super) fn run(args: Args) -> Result<()> {
     let directory = Place::new(args.keep)?;
