@@ -122,6 +122,11 @@ impl Client {
         }
     }
 
+    /// What a call has come to already.
+    pub(super) fn event_now(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
     /// As [`Self::event`], until `deadline`.
     pub(super) async fn event_until(&mut self, deadline: Instant) -> Option<Event> {
         loop {

@@ -63,7 +63,7 @@ pub(in crate::cli) fn run(args: Args) -> anyhow::Result<()> {
     block_on(async {
         let mut client = Client::new()?;
         let mut order = Order::find(&mut client, &args).await?;
-        order.watch(&mut client);
+        order.watch_first(&mut client, &args).await;
         order.give(&mut client, &args).await?;
         if args.no_wait {
             return Ok(());
@@ -173,6 +173,16 @@ impl Order {
         }
     }
 
+    /// As [`Self::watch`], until each has told how it was before the order: what comes later is news.
+    async fn watch_first(&mut self, client: &mut Client, args: &Args) {
+        self.watch(client);
+        for watched in &mut self.watched {
+            let Some(call) = watched.call else { continue };
+            let answer = client.wait(call, args.common.timeout).await;
+            watched.call = answer.is_ok_and(|answer| answer.more).then_some(call);
+        }
+    }
+
     fn unwatch(&mut self, client: &mut Client) {
         for call in self.watched.iter_mut().filter_map(|watched| watched.call.take()) {
             client.cancel(call);
@@ -196,6 +206,10 @@ impl Order {
         let call = client.request(peer, ocf::dressed(request, Way::Ocf));
         let answer = client.wait(call, args.common.timeout).await?;
         let response = accepted(answer.response).context("the device refuses the order")?;
+        // What was told before this answer may be older than the order; a poll brings what is not.
+        while let Some(event) = client.event_now() {
+            self.event(client, event);
+        }
         self.given = true;
         if let Some(value) = ocf::cbor(&response) {
             self.heard(What::Update, value);
