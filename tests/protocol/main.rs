@@ -2,6 +2,8 @@
 
 mod application;
 mod basics;
+mod hostile;
 mod messages;
+mod options;
 mod pair;
 mod raw;
