@@ -129,7 +129,7 @@ impl Memory {
 /// What all peers together can make an endpoint hold, bytes: the sum of the limits of each part.
 pub const MEMORY_BYTES_MAX: usize = FORGETTABLE_BYTES_MAX
     + KEPT_BYTES_MAX
-    + UPLOAD_BYTES_MAX
+    + 2 * UPLOAD_BYTES_MAX
     + SNAPSHOT_BYTES_MAX
     + OBSERVER_BYTES_MAX
     + REQUESTS_MAX * REQUEST_BYTES
@@ -236,7 +236,8 @@ pub struct Endpoint {
     pub(super) unacknowledged: VecDeque<(Instant, Ticket)>,
     pub(super) echo: Echo,
     pub(super) delayed: BTreeMap<u64, (Peer, Delayed)>,
-    pub(super) uploads: Uploads,
+    /// In clear, and with a session.
+    pub(super) uploads: [Uploads; 2],
     pub(super) snapshots: Snapshots,
     pub(super) observers: Observers,
     // As a client:
@@ -259,7 +260,7 @@ impl Endpoint {
             unacknowledged: VecDeque::new(),
             echo,
             delayed: BTreeMap::new(),
-            uploads: Uploads::default(),
+            uploads: Default::default(),
             snapshots: Snapshots::new(keyed.clone()),
             observers: Observers::default(),
             calls: BTreeMap::new(),
@@ -425,7 +426,7 @@ impl Endpoint {
             self.duplicates.forget(waiting.name);
         }
         self.delayed.retain(|_, (other, _)| *other != peer);
-        self.uploads.drop_peer(peer);
+        self.uploads.iter_mut().for_each(|uploads| uploads.drop_peer(peer));
         self.snapshots.drop_peer(peer);
     }
 
@@ -433,7 +434,7 @@ impl Endpoint {
     pub fn memory(&self) -> Memory {
         Memory {
             answers: self.duplicates.bytes(),
-            uploads: self.uploads.bytes(),
+            uploads: self.uploads.iter().map(Uploads::bytes).sum(),
             snapshots: self.snapshots.bytes(),
             observers: self.observers.bytes(),
             requests: self.requests.len() * REQUEST_BYTES,

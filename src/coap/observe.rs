@@ -12,6 +12,10 @@ use crate::clock::Instant;
 /// Observers in all. Five thousand is what we promise to serve; each takes about one kilobyte.
 pub const OBSERVERS_MAX: usize = 8192;
 
+/// Observers in clear: the rest of the places is for those with a session, whoever sends from
+/// invented addresses.
+pub const OBSERVERS_CLEAR_MAX: usize = OBSERVERS_MAX / 4 * 3;
+
 /// Memory for observers, with their requests and states, bytes. A state that many share is counted
 /// for each: so the count never depends on who shares what.
 pub const OBSERVER_BYTES_MAX: usize = 16 << 20;
@@ -84,6 +88,8 @@ pub(super) struct Observers {
     serial: u64,
     sequence: u32,
     bytes: usize,
+    /// How many of them are in clear.
+    clear: usize,
 }
 
 impl Observers {
@@ -112,12 +118,14 @@ impl Observers {
         }
         let bytes = footprint(&request, &state);
         if self.list.len() >= OBSERVERS_MAX
+            || (peer.session == 0 && self.clear >= OBSERVERS_CLEAR_MAX)
             || self.of_peer(peer).count() >= OBSERVERS_PER_PEER_MAX
             || self.bytes + bytes > OBSERVER_BYTES_MAX
         {
             return None;
         }
         self.bytes += bytes;
+        self.clear += usize::from(peer.session == 0);
         self.serial += 1;
         let number = self.serial;
         let observer = Observer {
@@ -143,6 +151,7 @@ impl Observers {
     pub(super) fn remove(&mut self, number: u64) -> Option<Observer> {
         let observer = self.list.remove(&number)?;
         self.bytes -= observer.bytes;
+        self.clear -= usize::from(observer.peer.session == 0);
         self.by_key.remove(&(observer.peer, observer.token.clone()));
         if let Some(numbers) = self.by_topic.get_mut(&observer.topic) {
             numbers.remove(&number);
