@@ -27,6 +27,10 @@ pub const FORGETTABLE_BYTES_MAX: usize = 512 << 10;
 /// Memory for answers that must be kept, bytes: 60 changes a second, without end.
 pub const KEPT_BYTES_MAX: usize = 4 << 20;
 
+/// The part of [`KEPT_BYTES_MAX`] that all peers in clear together may take: whoever sends from
+/// invented addresses must not lock out those with a session.
+pub const KEPT_BYTES_CLEAR_MAX: usize = KEPT_BYTES_MAX / 2;
+
 /// The part of [`KEPT_BYTES_MAX`] that one peer may take, so that it cannot lock out the others.
 pub const KEPT_BYTES_PER_PEER_MAX: usize = KEPT_BYTES_MAX / 4;
 
@@ -53,6 +57,7 @@ pub(super) struct Duplicates {
     forgettable: Shelf,
     kept: Shelf,
     kept_per_peer: HashMap<Peer, usize, Keyed>,
+    kept_clear_bytes: usize,
     serial: u64,
 }
 
@@ -85,6 +90,7 @@ impl Duplicates {
             forgettable: Shelf::default(),
             kept: Shelf::default(),
             kept_per_peer: HashMap::with_hasher(keyed),
+            kept_clear_bytes: 0,
             serial: 0,
         }
     }
@@ -110,7 +116,9 @@ impl Duplicates {
     pub(super) fn has_room_to_keep(&mut self, peer: &Peer, now: Instant) -> bool {
         self.clear_kept(now);
         let of_peer = self.kept_per_peer.get(peer).copied().unwrap_or_default();
-        self.kept.bytes < KEPT_BYTES_MAX && of_peer < KEPT_BYTES_PER_PEER_MAX
+        self.kept.bytes < KEPT_BYTES_MAX
+            && of_peer < KEPT_BYTES_PER_PEER_MAX
+            && (peer.session != 0 || self.kept_clear_bytes < KEPT_BYTES_CLEAR_MAX)
     }
 
     /// A request begins; [`Self::answered`] follows, and until then it is not forgotten.
@@ -144,6 +152,7 @@ impl Duplicates {
         self.waiting.remove(&name);
         if let Some(peer) = keep_for {
             *self.kept_per_peer.entry(peer).or_default() += bytes;
+            self.kept_clear_bytes += if peer.session == 0 { bytes } else { 0 };
             self.kept.push(name, serial, bytes);
             self.clear_kept(now);
         } else {
@@ -200,6 +209,7 @@ impl Duplicates {
             return;
         };
         self.kept.bytes -= bytes;
+        self.kept_clear_bytes -= if peer.session == 0 { bytes } else { 0 };
         if let Some(of_peer) = self.kept_per_peer.get_mut(&peer) {
             *of_peer -= bytes;
             if *of_peer == 0 {

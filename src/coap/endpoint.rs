@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::block::{Snapshots, Uploads};
+use super::block::{SNAPSHOT_BYTES_MAX, Snapshots, UPLOAD_BYTES_MAX, Uploads};
 use super::client::Asking;
-use super::codec::{self, Kind, Malformed, Message, Token};
-use super::duplicates::{Duplicates, Seen};
+use super::codec::{self, DATAGRAM_BYTES_MAX, Kind, Malformed, Message, Token};
+use super::duplicates::{Duplicates, FORGETTABLE_BYTES_MAX, KEPT_BYTES_MAX, Seen};
 use super::echo::Echo;
 use super::exchange::{MessageLayer, Origin, Retransmission};
-use super::observe::Observers;
+use super::observe::{OBSERVER_BYTES_MAX, Observers};
 use super::random::{Keyed, Random};
-use super::server::{Delayed, Waiting};
+use super::server::{DELAYED_MAX, Delayed, REQUESTS_MAX, Waiting};
 use super::timers::Timer;
 use super::{Code, Request, Response, option};
 use crate::clock::Instant;
@@ -101,6 +101,46 @@ impl Default for Config {
 
 /// DEFAULT_LEISURE of RFC 7252 section 4.8.
 pub const DEFAULT_LEISURE: Duration = Duration::from_secs(5);
+
+/// What an endpoint holds for its peers, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Answers, for duplicates of their requests.
+    pub answers: usize,
+    /// Request bodies that are arriving.
+    pub uploads: usize,
+    /// Response bodies that are being read.
+    pub snapshots: usize,
+    /// Observers, with their requests and states.
+    pub observers: usize,
+    /// Requests that wait for an answer, without what the rooms above hold of them.
+    pub requests: usize,
+    /// Answers to a group that wait for their moment.
+    pub delayed: usize,
+}
+
+impl Memory {
+    /// All of it.
+    pub fn total(&self) -> usize {
+        self.answers + self.uploads + self.snapshots + self.observers + self.requests + self.delayed
+    }
+}
+
+/// What all peers together can make an endpoint hold, bytes: the sum of the limits of each part.
+pub const MEMORY_BYTES_MAX: usize = FORGETTABLE_BYTES_MAX
+    + KEPT_BYTES_MAX
+    + 2 * UPLOAD_BYTES_MAX
+    + SNAPSHOT_BYTES_MAX
+    + OBSERVER_BYTES_MAX
+    + REQUESTS_MAX * REQUEST_BYTES
+    + DELAYED_MAX * DELAYED_BYTES
+    + 4 * DATAGRAM_BYTES_MAX;
+
+/// One request that waits, bytes.
+const REQUEST_BYTES: usize = 512;
+
+/// One delayed answer, bytes: at most a datagram.
+const DELAYED_BYTES: usize = DATAGRAM_BYTES_MAX;
 
 /// What the endpoint wants done or known.
 #[derive(Debug)]
@@ -196,7 +236,8 @@ pub struct Endpoint {
     pub(super) unacknowledged: VecDeque<(Instant, Ticket)>,
     pub(super) echo: Echo,
     pub(super) delayed: BTreeMap<u64, (Peer, Delayed)>,
-    pub(super) uploads: Uploads,
+    /// In clear, and with a session.
+    pub(super) uploads: [Uploads; 2],
     pub(super) snapshots: Snapshots,
     pub(super) observers: Observers,
     // As a client:
@@ -219,7 +260,7 @@ impl Endpoint {
             unacknowledged: VecDeque::new(),
             echo,
             delayed: BTreeMap::new(),
-            uploads: Uploads::default(),
+            uploads: Default::default(),
             snapshots: Snapshots::new(keyed.clone()),
             observers: Observers::default(),
             calls: BTreeMap::new(),
@@ -385,8 +426,20 @@ impl Endpoint {
             self.duplicates.forget(waiting.name);
         }
         self.delayed.retain(|_, (other, _)| *other != peer);
-        self.uploads.drop_peer(peer);
+        self.uploads.iter_mut().for_each(|uploads| uploads.drop_peer(peer));
         self.snapshots.drop_peer(peer);
+    }
+
+    /// What is held for peers, bytes; about right for what is not counted exactly.
+    pub fn memory(&self) -> Memory {
+        Memory {
+            answers: self.duplicates.bytes(),
+            uploads: self.uploads.iter().map(Uploads::bytes).sum(),
+            snapshots: self.snapshots.bytes(),
+            observers: self.observers.bytes(),
+            requests: self.requests.len() * REQUEST_BYTES,
+            delayed: self.delayed.len() * DELAYED_BYTES,
+        }
     }
 
     fn on_message(&mut self, peer: Peer, message: Message, bytes: &[u8], now: Instant) {

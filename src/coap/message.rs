@@ -249,6 +249,11 @@ impl Options {
         self.entries.is_empty()
     }
 
+    /// Bytes held in memory.
+    pub(super) fn footprint(&self) -> usize {
+        self.bytes.capacity() + self.entries.capacity() * size_of::<Entry>()
+    }
+
     /// None yet, with room for `count` options of `bytes` bytes together.
     pub(super) fn with_capacity(count: usize, bytes: usize) -> Self {
         Self { entries: Vec::with_capacity(count), bytes: Vec::with_capacity(bytes) }

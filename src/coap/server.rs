@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::block::{self, Arrival, Asked, Block, SIZE_EXPONENT_MAX, Snapshot};
+use super::block::{self, Arrival, Asked, Block, SIZE_EXPONENT_MAX, Snapshot, Uploads};
 use super::codec::{self, Kind, Message, Token};
 use super::criticality;
 use super::duplicates::{Fingerprint, Seen};
@@ -249,7 +249,7 @@ impl Endpoint {
             };
         };
         let key = (waiting.peer, waiting.asked);
-        match self.uploads.take(key, block, request, limit, now) {
+        match self.uploads_of(key.0).take(key, block, request, limit, now) {
             Arrival::Whole(body) => {
                 request.payload = body;
                 Ok(())
@@ -261,6 +261,12 @@ impl Endpoint {
             Arrival::Refused(Code::REQUEST_ENTITY_TOO_LARGE, text) => Err(too_large(text)),
             Arrival::Refused(code, text) => Err(Response::diagnostic(code, text)),
         }
+    }
+
+    /// Peers in clear and peers with a session do not compete for room.
+    fn uploads_of(&mut self, peer: Peer) -> &mut Uploads {
+        let [clear, sessions] = &mut self.uploads;
+        if peer.session == 0 { clear } else { sessions }
     }
 
     /// Answers a request for a later block from the snapshot it belongs to (RFC 7959 section 2.4).
@@ -514,8 +520,10 @@ impl Endpoint {
         let Response { code, mut options, payload } = response;
         let max_age = options.uint(option::MAX_AGE).unwrap_or(MAX_AGE_DEFAULT_S);
         let max_age = Duration::from_secs(max_age.into());
-        let asked_for = block;
-        let block = block.unwrap_or(Block { number: 0, more: false, exponent: SIZE_EXPONENT_MAX });
+        // What explains a failure is no part of the body that was asked for.
+        let asked_for = block.filter(|_| code.is_success());
+        let block =
+            asked_for.unwrap_or(Block { number: 0, more: false, exponent: SIZE_EXPONENT_MAX });
         if block.number == 0 && payload.len() <= block.size() {
             if asked_for.is_some() && !payload.is_empty() {
                 options.set_uint(option::BLOCK2, Block { more: false, ..block }.to_uint());

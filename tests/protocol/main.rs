@@ -2,6 +2,10 @@
 
 mod application;
 mod basics;
+mod blocks;
+mod hostile;
 mod messages;
+mod options;
 mod pair;
+mod quick;
 mod raw;

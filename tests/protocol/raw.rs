@@ -210,3 +210,27 @@ impl Server {
         self.endpoint.respond(ticket, response, topic, self.now);
     }
 }
+
+/// A client endpoint on its own: each message it sends is answered by hand, until it sends no more.
+/// Returns what the client's caller was told.
+pub fn converse(
+    begin: impl FnOnce(&mut Endpoint, Instant),
+    mut answer: impl FnMut(&Parsed) -> Vec<Vec<u8>>,
+) -> Vec<Output> {
+    let mut client = Endpoint::new(config(), [9; 32]);
+    let now = Instant::at(Duration::from_secs(1));
+    begin(&mut client, now);
+    let mut told = vec![];
+    for _ in 0..10_000 {
+        match client.poll_output() {
+            Some(Output::Datagram { bytes, .. }) => {
+                for reply in answer(&parse(&bytes)) {
+                    client.handle_datagram(crate::pair::SERVER, Reception::Unicast, &reply, now);
+                }
+            }
+            Some(output) => told.push(output),
+            None => return told,
+        }
+    }
+    panic!("it does not end");
+}
