@@ -199,6 +199,13 @@ impl Endpoint {
         self.counters
     }
 
+    /// How many peers something is kept for, and how many of them have a timer.
+    #[cfg(test)]
+    pub(super) fn footprint(&self) -> (usize, usize) {
+        assert_eq!(self.peers.is_empty(), self.paths.is_empty() && self.half_open == 0);
+        (self.peers.len(), self.timers.len())
+    }
+
     // ── records ───────────────────────────────────────────────────────────────────────────────
 
     fn take_plain(&mut self, path: Path, record: &Record<'_>, now: Now) {

@@ -75,9 +75,11 @@ impl Pair {
                 let said = &mut self.said[end];
                 match output {
                     Output::Datagram { path, bytes } => {
-                        assert_eq!(path, path_at(end));
                         assert!(bytes.len() <= 1232);
-                        self.wire.push_back(Travelling { from: end, bytes });
+                        // Tests may play other peers by hand; what is for those goes nowhere.
+                        if path == path_at(end) {
+                            self.wire.push_back(Travelling { from: end, bytes });
+                        }
                     }
                     Output::Connected { session, info, .. } => said.connected.push((session, info)),
                     Output::Data { session, bytes } => said.data.push((session, bytes)),
