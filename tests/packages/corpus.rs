@@ -23,7 +23,7 @@ pub(crate) struct Good {
     pub(crate) key: Key,
     pub(crate) identity: Identity,
     /// Bytes that nobody signed and nobody uses: the second signature of two.
-    pub(crate) free: Vec<Range<usize>>,
+    pub(crate) free: Option<Range<usize>>,
 }
 
 impl Good {
@@ -123,7 +123,7 @@ fn ours() -> Vec<Good> {
             envelope: description.sign(&key(algorithm).ours()).unwrap(),
             key: key(algorithm),
             identity: description.identity,
-            free: vec![],
+            free: None,
         })
         .collect()
 }
@@ -136,7 +136,7 @@ fn hand_made() -> Vec<Good> {
         envelope,
         key: key.clone(),
         identity: identity(),
-        free: vec![],
+        free: None,
     };
     let signed = |name, draft: &Draft| good(name, draft.sign(&[(&ed25519, ED25519)]), &ed25519);
     let plain = Draft::new();
@@ -238,7 +238,7 @@ fn two_signatures(draft: &Draft, p256: &Key, ed25519: &Key) -> Good {
         envelope,
         key: ed25519.clone(),
         identity: identity(),
-        free: vec![at..at + second.len()],
+        free: Some(at..at + second.len()),
     }
 }
 

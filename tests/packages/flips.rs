@@ -27,7 +27,7 @@ fn every_flipped_bit_is_refused() {
 }
 
 fn is_free(good: &Good, at: usize) -> bool {
-    good.free.iter().any(|range| range.contains(&at))
+    good.free.as_ref().is_some_and(|range| range.contains(&at))
 }
 
 #[test]

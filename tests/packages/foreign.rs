@@ -23,7 +23,7 @@ pub(crate) fn envelopes() -> Vec<Good> {
             envelope: build_envelope(manifest, Some(&signer)).unwrap(),
             key: key.clone(),
             identity: identity(),
-            free: vec![],
+            free: None,
         })
         .collect()
 }

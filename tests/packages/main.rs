@@ -11,3 +11,4 @@ mod mutations;
 mod negatives;
 mod oracles;
 mod tree;
+mod vectors;

@@ -21,7 +21,7 @@ pub(crate) enum Node {
 impl Node {
     /// Reads good CBOR; panics on anything else.
     pub(crate) fn read(bytes: &[u8]) -> Self {
-        let (node, rest) = read(bytes).unwrap();
+        let (node, rest) = read(bytes, DEPTH_MAX).unwrap();
         assert!(rest.is_empty());
         node
     }
@@ -108,7 +108,11 @@ fn head(to: &mut Vec<u8>, major: u8, argument: u64) {
     to.extend_from_slice(&bytes[8 - length..]);
 }
 
-fn read(bytes: &[u8]) -> Option<(Node, &[u8])> {
+/// Deeper than any envelope; what is deeper stays a byte string.
+const DEPTH_MAX: usize = 64;
+
+fn read(bytes: &[u8], depth: usize) -> Option<(Node, &[u8])> {
+    let depth = depth.checked_sub(1)?;
     let (first, mut rest) = bytes.split_first()?;
     let length = match first & 0x1f {
         0..24 => 0,
@@ -127,7 +131,7 @@ fn read(bytes: &[u8]) -> Option<(Node, &[u8])> {
     let mut items = |count: u64| {
         let mut items = vec![];
         for _ in 0..count {
-            let (item, after) = read(rest)?;
+            let (item, after) = read(rest, depth)?;
             items.push(item);
             rest = after;
         }
@@ -138,7 +142,10 @@ fn read(bytes: &[u8]) -> Option<(Node, &[u8])> {
         1 => (Node::Nint(argument), rest),
         major @ (2 | 3) => {
             let (content, rest) = rest.split_at_checked(argument.try_into().ok()?)?;
-            (if major == 3 { Node::Text(content.to_vec()) } else { unwrapped(content) }, rest)
+            (
+                if major == 3 { Node::Text(content.to_vec()) } else { unwrapped(content, depth) },
+                rest,
+            )
         }
         4 => {
             let (items, rest) = items(argument)?;
@@ -155,7 +162,7 @@ fn read(bytes: &[u8]) -> Option<(Node, &[u8])> {
             (Node::Map(entries), rest)
         }
         6 => {
-            let (node, rest) = read(rest)?;
+            let (node, rest) = read(rest, depth)?;
             (Node::Tag(argument, Box::new(node)), rest)
         }
         _ => (Node::Simple(argument.try_into().ok()?), rest),
@@ -163,8 +170,8 @@ fn read(bytes: &[u8]) -> Option<(Node, &[u8])> {
 }
 
 /// Only what is clearly meant as CBOR: arrays, maps and tags that end where the string ends.
-fn unwrapped(content: &[u8]) -> Node {
-    match read(content) {
+fn unwrapped(content: &[u8], depth: usize) -> Node {
+    match read(content, depth) {
         Some((node @ (Node::Array(_) | Node::Map(_) | Node::Tag(..)), [])) => {
             Node::Wrapped(Box::new(node))
         }
