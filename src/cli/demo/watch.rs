@@ -15,7 +15,8 @@ use crate::clock;
 pub(super) struct Life {
     moments: Vec<Moment>,
     pub(super) result: u64,
-    last_error: Option<String>,
+    /// The client's last words.
+    outcome: String,
 }
 
 /// Orders an update with `freshen update` and follows it to its end.
@@ -33,7 +34,7 @@ pub(super) fn watch(screen: &Screen, device: &Device, order: &[&str]) -> Result<
     let stdout = child.stdout.take().context("the client has no output")?;
     let begun = clock::now().mono;
     let bar = screen.bar();
-    let mut life = Life { moments: vec![], result: 0, last_error: None };
+    let mut life = Life { moments: vec![], result: 0, outcome: String::new() };
     for line in BufReader::new(stdout).lines() {
         let told: Value = serde_json::from_str(&line?).context("the client said something odd")?;
         let at = (clock::now().mono - begun).as_secs_f64();
@@ -45,13 +46,20 @@ pub(super) fn watch(screen: &Screen, device: &Device, order: &[&str]) -> Result<
                 bar.set_length(status["bytesexpected"].as_u64().unwrap_or(0));
                 bar.set_position(status["bytesdone"].as_u64().unwrap_or(0));
                 bar.set_message(status["phase"].as_str().unwrap_or_default().to_owned());
-                life.heard_status(status);
             }
-            _ => life.result = told["result"].as_u64().unwrap_or(life.result),
+            _ => {
+                life.result = told["result"].as_u64().unwrap_or(life.result);
+                life.outcome = told["outcome"].as_str().unwrap_or_default().to_owned();
+            }
         }
     }
     bar.finish_and_clear();
     child.wait()?;
+    // The client ends with the last word of softwareupdate; pstat's is asked for.
+    let uri = format!("coap://{}/oic/sec/pstat", device.address);
+    let asked = freshen()?.args(["get", &uri, "--json"]).output()?;
+    let asked: Value = serde_json::from_slice(&asked.stdout).unwrap_or_default();
+    life.heard_mode(&asked["payload"]);
     Ok(life)
 }
 
@@ -62,11 +70,11 @@ impl Life {
         let version = text("nv");
         let words = match &*state {
             "nsa" => format!("{version} exists"),
-            "svv" => format!("{version} is downloaded and verified"),
+            "svv" => format!("{version} is being downloaded and verified"),
             "sva" => format!("{version} is here and valid"),
-            "upgrading" => format!("{version} is written, switched to and tried"),
+            "upgrading" => format!("{version} is being written, switched to and tried"),
             _ if value["swupdateresult"].as_u64().unwrap_or(0) > 0 && self.moments.len() > 1 => {
-                "the end".into()
+                format!("the end, with result {}", value["swupdateresult"])
             }
             _ if text("swupdateaction") == "upgrade" => {
                 format!("ordered for {}", text("updatetime"))
@@ -77,9 +85,7 @@ impl Life {
         match self.moments.last_mut() {
             Some(last) if last.state == state && last.words == words => {}
             // Before the order there was nothing to see.
-            Some(last) if last.state == state && self_is_idle(&state) && words != "the end" => {
-                last.words = words;
-            }
+            Some(last) if last.state == state => last.words = words,
             _ => self.moments.push(Moment { at, state, mode, words }),
         }
     }
@@ -91,14 +97,10 @@ impl Life {
         }
     }
 
-    fn heard_status(&mut self, value: &Value) {
-        self.last_error = value["lasterror"].as_str().map(str::to_owned);
-    }
-
     pub(super) fn print(&self, screen: &Screen) {
         screen.time_line(&self.moments);
-        if let Some(error) = &self.last_error {
-            screen.say(&format!("the device says: {error}"));
+        for line in self.outcome.lines() {
+            screen.say(line.trim());
         }
     }
 
@@ -110,8 +112,4 @@ impl Life {
             _ => "something else",
         }
     }
-}
-
-fn self_is_idle(state: &str) -> bool {
-    state == "idle"
 }
