@@ -3,6 +3,7 @@
 mod application;
 mod basics;
 mod blocks;
+mod fuzzing;
 mod hostile;
 mod messages;
 mod options;
