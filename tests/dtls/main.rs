@@ -3,6 +3,7 @@
 //! Every test is one cell of the table in `docs/conformance.md`. A peer that is not installed fails
 //! the test and says what to install; nothing is skipped.
 
+mod adversary;
 mod driver;
 mod gnutls;
 mod libcoap;
