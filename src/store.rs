@@ -122,6 +122,31 @@ impl Ledger {
     }
 }
 
+/// Writes a whole file that outlives a power cut, or leaves none of that name changed. Folders above
+/// it are made.
+///
+/// # Errors
+///
+/// What the disk said.
+pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    if !directory.is_dir() {
+        fs::create_dir_all(directory)?;
+        // The new name must be as durable as what is below it.
+        if let Some(above) = directory.parent() {
+            File::open(above)?.sync_all()?;
+        }
+    }
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".new");
+    let draft = PathBuf::from(draft);
+    let mut file = File::create(&draft)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    File::open(directory)?.sync_all()
+}
+
 fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = match File::open(path) {
         Ok(file) => file,

@@ -12,7 +12,8 @@ use crate::clock::Instant;
 /// The exponent of the largest block, 1024 bytes (RFC 7959 section 2.2).
 pub const SIZE_EXPONENT_MAX: u8 = 6;
 
-/// Memory for bodies that are arriving, all peers together, bytes.
+/// Memory for bodies that are arriving, bytes: so much for all peers in clear, and so much again for
+/// all with a session, that invented addresses cannot lock out.
 pub const UPLOAD_BYTES_MAX: usize = 1 << 20;
 
 /// Bodies that may be arriving from one peer at once.

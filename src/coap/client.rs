@@ -8,6 +8,7 @@ use super::criticality;
 use super::endpoint::Endpoint;
 use super::exchange::Origin;
 use super::observe;
+use super::quick::Quick;
 use super::timers::{Timer, TimerKey};
 use super::transfer::{Download, DownloadStep, RESTARTS_MAX, Upload, UploadStep};
 use super::{Call, CallError, Code, Options, Output, Peer, Request, Response, option};
@@ -29,17 +30,20 @@ pub const RENEW_AFTER: [Duration; 2] = [Duration::from_secs(5), Duration::from_s
 #[derive(Debug)]
 pub(super) struct Asking {
     pub(super) peer: Peer,
-    request: Request,
+    pub(super) request: Request,
     /// Under which name the caller knows it; another one for the rest of an answer to a group.
     reports_as: Call,
     kind: AskingKind,
     observation: Option<Observation>,
     exchange: Option<Exchange>,
     upload: Option<Upload>,
-    download: Option<Download>,
+    pub(super) download: Option<Download>,
+    pub(super) quick: Option<Quick>,
     /// Request-Tag: tells this body from another one to the same resource (RFC 9175 section 3).
     tag: Option<u32>,
     restarts: u8,
+    /// What the server wants to be shown (RFC 9175 section 2.3).
+    echo: Option<Vec<u8>>,
 }
 
 /// What the caller expects.
@@ -127,7 +131,9 @@ impl Endpoint {
             let token = self.new_token(call);
             asking.observation = Some(Observation { token, newest: None, timer: None });
         }
-        if offset > 0 {
+        if kind == AskingKind::Parts && self.config.quick_downloads {
+            asking.quick = Some(Quick::new(offset, now));
+        } else if offset > 0 {
             asking.download = Some(Download::new(Code::EMPTY, &Options::default(), offset));
         }
         let full = self.calls.len() >= CALLS_MAX;
@@ -147,7 +153,7 @@ impl Endpoint {
 
     /// Half of it counts and never comes back, as RFC 9175 section 4.2 wants it over DTLS; half is
     /// chance, against those who cannot see it (RFC 7252 section 5.3.1).
-    fn new_token(&mut self, call: Call) -> Token {
+    pub(super) fn new_token(&mut self, call: Call) -> Token {
         self.serial += 1;
         let chance = self.layer.random.u64() & 0xffff_ffff_0000_0000;
         let token = Token::new(&(chance | self.serial & 0xffff_ffff).to_be_bytes());
@@ -156,7 +162,7 @@ impl Endpoint {
     }
 
     /// Sends what is due next: a block of our body, a request for a block of theirs, or all at once.
-    fn send_request(&mut self, call: Call, now: Instant) {
+    pub(super) fn send_request(&mut self, call: Call, now: Instant) {
         let Some(asking) = self.calls.get(&call) else { return };
         let registers = asking.download.is_none() && asking.observation.is_some();
         let (options, payload) = asking.next_message(registers);
@@ -173,6 +179,9 @@ impl Endpoint {
             self.tokens.remove(&token);
             self.fail(call, CallError::Busy, now);
         } else if let Some(asking) = self.calls.get_mut(&call) {
+            if let Some(quick) = &mut asking.quick {
+                quick.asked(token.clone(), now);
+            }
             asking.exchange = Some(Exchange { token, timer: None });
         }
     }
@@ -204,6 +213,9 @@ impl Endpoint {
         }
         if group {
             self.on_group_response(call, peer, message, now);
+        } else if asking.quick.is_some() {
+            self.end_exchange(call, now);
+            self.on_quick(call, message, now);
         } else if asking.exchange.as_ref().is_some_and(|it| it.token == message.token) {
             self.end_exchange(call, now);
             self.on_exchange_response(call, message, now);
@@ -213,8 +225,16 @@ impl Endpoint {
         true
     }
 
-    fn on_exchange_response(&mut self, call: Call, message: Message, now: Instant) {
+    pub(super) fn on_exchange_response(&mut self, call: Call, message: Message, now: Instant) {
         let Some(asking) = self.calls.get_mut(&call) else { return };
+        if message.code == Code::UNAUTHORIZED
+            && let Some(echo) = message.options.first(option::ECHO)
+            && asking.restarts < RESTARTS_MAX
+        {
+            asking.restarts += 1;
+            asking.echo = Some(echo.to_vec());
+            return self.send_request(call, now);
+        }
         if let Some(upload) = &mut asking.upload {
             let length = asking.request.payload.len();
             match upload.answered(message.code, &message.options, length) {
@@ -351,7 +371,7 @@ impl Endpoint {
     }
 
     /// Hands a whole response to the caller.
-    fn deliver(&mut self, call: Call, mut response: Response, now: Instant) {
+    pub(super) fn deliver(&mut self, call: Call, mut response: Response, now: Instant) {
         response.options.remove(option::BLOCK1);
         response.options.remove(option::BLOCK2);
         let Some(asking) = self.calls.get(&call) else { return };
@@ -361,6 +381,11 @@ impl Endpoint {
             self.forget_call(call, now);
         }
         let wanted = reports_as == call || self.calls.contains_key(&reports_as);
+        if kind == AskingKind::Parts && response.code.is_success() && !response.payload.is_empty() {
+            let (offset, bytes) = (0, std::mem::take(&mut response.payload));
+            let size = Some(bytes.len() as u64);
+            self.layer.outputs.push_back(Output::Part { call, peer, offset, bytes, size });
+        }
         if wanted && kind != AskingKind::Forgotten {
             let output = Output::Response { call: reports_as, peer, response, more };
             self.layer.outputs.push_back(output);
@@ -420,6 +445,7 @@ impl Endpoint {
     pub(super) fn forget_call(&mut self, call: Call, now: Instant) -> Option<Asking> {
         self.end_exchange(call, now);
         self.take_token_of_observation(call);
+        self.end_quick(call);
         self.calls.remove(&call)
     }
 
@@ -446,7 +472,9 @@ impl Endpoint {
         if let Some(timer) = exchange.timer {
             self.layer.timers.stop(timer);
         }
-        if asking.observation.as_ref().is_none_or(|it| it.token != exchange.token) {
+        let observes = asking.observation.as_ref().is_some_and(|it| it.token == exchange.token);
+        let quick = asking.quick.as_ref().is_some_and(|it| it.tokens.contains(&exchange.token));
+        if !observes && !quick {
             self.tokens.remove(&exchange.token);
         }
         let peer = asking.peer;
@@ -467,8 +495,10 @@ impl Asking {
             exchange: None,
             upload: None,
             download: None,
+            quick: None,
             tag: None,
             restarts: 0,
+            echo: None,
         }
     }
 
@@ -477,6 +507,9 @@ impl Asking {
         let mut options = self.request.options.clone();
         if registers {
             options.set_uint(option::OBSERVE, REGISTER);
+        }
+        if let Some(echo) = &self.echo {
+            options.set(option::ECHO, echo);
         }
         // On the blocks of the answer as well (RFC 9175 section 3.3).
         if let Some(tag) = self.tag {
@@ -491,7 +524,9 @@ impl Asking {
             }
             return (options, bytes.to_vec());
         }
-        if let Some(download) = &self.download {
+        if let Some(quick) = &self.quick {
+            quick.ask_set(&mut options);
+        } else if let Some(download) = &self.download {
             options.set_uint(option::BLOCK2, download.next().to_uint());
             return (options, Vec::new());
         }

@@ -5,7 +5,7 @@
 //! is no room left to remember, such requests are refused instead.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 use std::time::Duration;
 
 use super::codec::Kind;
@@ -19,11 +19,17 @@ pub const EXCHANGE_LIFETIME: Duration = Duration::from_secs(247);
 /// How long the id of a non-confirmable message stays taken (RFC 7252 section 4.8.2).
 pub const NON_LIFETIME: Duration = Duration::from_secs(145);
 
-/// Memory for answers that may be forgotten, bytes: some 6,000 small ones. Beyond, the oldest goes.
-pub const FORGETTABLE_BYTES_MAX: usize = 2 << 20;
+/// Memory for answers that may be forgotten, bytes: some 2,000 small ones, more than a busy device
+/// gives in a minute, and little enough to stay in a processor's cache when a flood turns it over.
+/// Beyond, the oldest goes.
+pub const FORGETTABLE_BYTES_MAX: usize = 512 << 10;
 
 /// Memory for answers that must be kept, bytes: 60 changes a second, without end.
 pub const KEPT_BYTES_MAX: usize = 4 << 20;
+
+/// The part of [`KEPT_BYTES_MAX`] that all peers in clear together may take: whoever sends from
+/// invented addresses must not lock out those with a session.
+pub const KEPT_BYTES_CLEAR_MAX: usize = KEPT_BYTES_MAX / 2;
 
 /// The part of [`KEPT_BYTES_MAX`] that one peer may take, so that it cannot lock out the others.
 pub const KEPT_BYTES_PER_PEER_MAX: usize = KEPT_BYTES_MAX / 4;
@@ -45,27 +51,24 @@ pub(super) struct Fingerprint(u64);
 /// The store.
 #[derive(Debug)]
 pub(super) struct Duplicates {
-    entries: HashMap<Fingerprint, Entry, Keyed>,
+    keyed: Keyed,
+    waiting: HashMap<Fingerprint, Ticket, AsItIs>,
+    answered: HashMap<Fingerprint, Entry, AsItIs>,
     forgettable: Shelf,
     kept: Shelf,
     kept_per_peer: HashMap<Peer, usize, Keyed>,
+    kept_clear_bytes: usize,
     serial: u64,
 }
 
 #[derive(Debug)]
 struct Entry {
-    state: State,
+    answer: Vec<u8>,
     expires: Instant,
     /// Tells an entry from an earlier one of the same name.
     serial: u64,
     /// Whose share of the kept answers it is counted in.
     kept_for: Option<Peer>,
-}
-
-#[derive(Debug)]
-enum State {
-    Waiting(Ticket),
-    Answered(Vec<u8>),
 }
 
 /// Answered messages, oldest first; some may be gone from the table.
@@ -81,17 +84,20 @@ const ENTRY_BYTES: usize = 200;
 impl Duplicates {
     pub(super) fn new(keyed: Keyed) -> Self {
         Self {
-            entries: HashMap::with_hasher(keyed.clone()),
+            keyed: keyed.clone(),
+            waiting: HashMap::default(),
+            answered: HashMap::default(),
             forgettable: Shelf::default(),
             kept: Shelf::default(),
             kept_per_peer: HashMap::with_hasher(keyed),
+            kept_clear_bytes: 0,
             serial: 0,
         }
     }
 
     /// Names a message. Without a peer it is the same message wherever it comes from.
     pub(super) fn fingerprint(&self, peer: Option<&Peer>, datagram: &[u8]) -> Fingerprint {
-        let mut hasher = self.entries.hasher().build_hasher();
+        let mut hasher = self.keyed.build_hasher();
         peer.hash(&mut hasher);
         hasher.write(datagram);
         Fingerprint(hasher.finish())
@@ -99,23 +105,30 @@ impl Duplicates {
 
     /// Whether this message was seen before.
     pub(super) fn find(&self, name: Fingerprint, now: Instant) -> Option<Seen<'_>> {
-        let entry = self.entries.get(&name)?;
-        match &entry.state {
-            State::Waiting(ticket) => Some(Seen::Waiting(*ticket)),
-            State::Answered(bytes) => (now < entry.expires).then_some(Seen::Answered(bytes)),
+        if let Some(ticket) = self.waiting.get(&name) {
+            return Some(Seen::Waiting(*ticket));
         }
+        let entry = self.answered.get(&name).filter(|entry| now < entry.expires)?;
+        Some(Seen::Answered(&entry.answer))
     }
 
     /// Whether there is room to remember one more request of this peer that changes something.
     pub(super) fn has_room_to_keep(&mut self, peer: &Peer, now: Instant) -> bool {
         self.clear_kept(now);
         let of_peer = self.kept_per_peer.get(peer).copied().unwrap_or_default();
-        self.kept.bytes < KEPT_BYTES_MAX && of_peer < KEPT_BYTES_PER_PEER_MAX
+        self.kept.bytes < KEPT_BYTES_MAX
+            && of_peer < KEPT_BYTES_PER_PEER_MAX
+            && (peer.session != 0 || self.kept_clear_bytes < KEPT_BYTES_CLEAR_MAX)
     }
 
     /// A request begins; [`Self::answered`] follows, and until then it is not forgotten.
-    pub(super) fn waiting(&mut self, name: Fingerprint, ticket: Ticket, kind: Kind, now: Instant) {
-        self.insert(name, State::Waiting(ticket), now + lifetime(kind), None);
+    pub(super) fn waiting(&mut self, name: Fingerprint, ticket: Ticket) {
+        self.waiting.insert(name, ticket);
+    }
+
+    /// A request will never be answered: its session has ended.
+    pub(super) fn forget(&mut self, name: Fingerprint) {
+        self.waiting.remove(&name);
     }
 
     /// A message was dealt with; `answer` is what goes back to each of its duplicates, empty for
@@ -129,9 +142,17 @@ impl Duplicates {
         now: Instant,
     ) {
         let bytes = answer.len() + ENTRY_BYTES;
-        let serial = self.insert(name, State::Answered(answer), now + lifetime(kind), keep_for);
+        let expires = now + lifetime(kind);
+        self.serial += 1;
+        let serial = self.serial;
+        let entry = Entry { answer, expires, serial, kept_for: keep_for };
+        if let Some(old) = self.answered.insert(name, entry) {
+            self.release(&old);
+        }
+        self.waiting.remove(&name);
         if let Some(peer) = keep_for {
             *self.kept_per_peer.entry(peer).or_default() += bytes;
+            self.kept_clear_bytes += if peer.session == 0 { bytes } else { 0 };
             self.kept.push(name, serial, bytes);
             self.clear_kept(now);
         } else {
@@ -143,21 +164,6 @@ impl Duplicates {
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
         self.forgettable.bytes + self.kept.bytes
-    }
-
-    fn insert(
-        &mut self,
-        name: Fingerprint,
-        state: State,
-        expires: Instant,
-        kept_for: Option<Peer>,
-    ) -> u64 {
-        self.serial += 1;
-        let serial = self.serial;
-        if let Some(old) = self.entries.insert(name, Entry { state, expires, serial, kept_for }) {
-            self.release(&old);
-        }
-        serial
     }
 
     /// Makes room, oldest first. What has expired or was replaced goes even where there is room: so
@@ -184,12 +190,12 @@ impl Duplicates {
     }
 
     fn is_live(&self, name: Fingerprint, serial: u64, now: Instant) -> bool {
-        self.entries.get(&name).is_some_and(|entry| entry.serial == serial && now < entry.expires)
+        self.answered.get(&name).is_some_and(|entry| entry.serial == serial && now < entry.expires)
     }
 
     fn remove(&mut self, name: Fingerprint, serial: u64) {
-        if self.entries.get(&name).is_some_and(|entry| entry.serial == serial)
-            && let Some(entry) = self.entries.remove(&name)
+        if self.answered.get(&name).is_some_and(|entry| entry.serial == serial)
+            && let Some(entry) = self.answered.remove(&name)
         {
             self.release(&entry);
         }
@@ -197,13 +203,13 @@ impl Duplicates {
 
     /// Gives back the bytes of an entry that has left the table.
     fn release(&mut self, entry: &Entry) {
-        let State::Answered(answer) = &entry.state else { return };
-        let bytes = answer.len() + ENTRY_BYTES;
+        let bytes = entry.answer.len() + ENTRY_BYTES;
         let Some(peer) = entry.kept_for else {
             self.forgettable.bytes -= bytes;
             return;
         };
         self.kept.bytes -= bytes;
+        self.kept_clear_bytes -= if peer.session == 0 { bytes } else { 0 };
         if let Some(of_peer) = self.kept_per_peer.get_mut(&peer) {
             *of_peer -= bytes;
             if *of_peer == 0 {
@@ -217,6 +223,26 @@ impl Shelf {
     fn push(&mut self, name: Fingerprint, serial: u64, bytes: usize) {
         self.queue.push_back((name, serial));
         self.bytes += bytes;
+    }
+}
+
+/// Fingerprints are keyed hashes already.
+#[derive(Debug, Default)]
+struct AsItIsHasher(u64);
+
+type AsItIs = BuildHasherDefault<AsItIsHasher>;
+
+impl Hasher for AsItIsHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }
 

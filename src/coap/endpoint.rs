@@ -1,19 +1,20 @@
 //! The endpoint: exchanges, observation and blocks together; the only type other rooms use.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::block::{Snapshots, Uploads};
+use super::block::{SNAPSHOT_BYTES_MAX, Snapshots, UPLOAD_BYTES_MAX, Uploads};
 use super::client::Asking;
-use super::codec::{self, Kind, Malformed, Message, Token};
-use super::duplicates::{Duplicates, Seen};
+use super::codec::{self, DATAGRAM_BYTES_MAX, Kind, Malformed, Message, Token};
+use super::duplicates::{Duplicates, FORGETTABLE_BYTES_MAX, KEPT_BYTES_MAX, Seen};
+use super::echo::Echo;
 use super::exchange::{MessageLayer, Origin, Retransmission};
-use super::observe::Observers;
+use super::observe::{OBSERVER_BYTES_MAX, Observers};
 use super::random::{Keyed, Random};
-use super::server::{Delayed, Waiting};
+use super::server::{DELAYED_MAX, Delayed, REQUESTS_MAX, Waiting};
 use super::timers::Timer;
-use super::{Code, Request, Response};
+use super::{Code, Request, Response, option};
 use crate::clock::Instant;
 
 /// The other side of an exchange. Over DTLS the session is the identity (RFC 7252 section 9.1).
@@ -81,6 +82,8 @@ pub struct Config {
     /// Whether a sender in clear has to show that it can be reached where it says before it gets an
     /// answer of more than three times its request (RFC 9175 section 2.6).
     pub echo_before_long_answers: bool,
+    /// Whether downloads ask for Q-Block2 first (RFC 9177), and fall back to Block2.
+    pub quick_downloads: bool,
 }
 
 impl Default for Config {
@@ -91,12 +94,53 @@ impl Default for Config {
             leisure: DEFAULT_LEISURE,
             echo_before_changes: false,
             echo_before_long_answers: false,
+            quick_downloads: true,
         }
     }
 }
 
 /// DEFAULT_LEISURE of RFC 7252 section 4.8.
 pub const DEFAULT_LEISURE: Duration = Duration::from_secs(5);
+
+/// What an endpoint holds for its peers, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Answers, for duplicates of their requests.
+    pub answers: usize,
+    /// Request bodies that are arriving.
+    pub uploads: usize,
+    /// Response bodies that are being read.
+    pub snapshots: usize,
+    /// Observers, with their requests and states.
+    pub observers: usize,
+    /// Requests that wait for an answer, without what the rooms above hold of them.
+    pub requests: usize,
+    /// Answers to a group that wait for their moment.
+    pub delayed: usize,
+}
+
+impl Memory {
+    /// All of it.
+    pub fn total(&self) -> usize {
+        self.answers + self.uploads + self.snapshots + self.observers + self.requests + self.delayed
+    }
+}
+
+/// What all peers together can make an endpoint hold, bytes: the sum of the limits of each part.
+pub const MEMORY_BYTES_MAX: usize = FORGETTABLE_BYTES_MAX
+    + KEPT_BYTES_MAX
+    + 2 * UPLOAD_BYTES_MAX
+    + SNAPSHOT_BYTES_MAX
+    + OBSERVER_BYTES_MAX
+    + REQUESTS_MAX * REQUEST_BYTES
+    + DELAYED_MAX * DELAYED_BYTES
+    + 4 * DATAGRAM_BYTES_MAX;
+
+/// One request that waits, bytes.
+const REQUEST_BYTES: usize = 512;
+
+/// One delayed answer, bytes: at most a datagram.
+const DELAYED_BYTES: usize = DATAGRAM_BYTES_MAX;
 
 /// What the endpoint wants done or known.
 #[derive(Debug)]
@@ -188,8 +232,12 @@ pub struct Endpoint {
     pub(super) serial: u64,
     // As a server:
     pub(super) requests: BTreeMap<Ticket, Waiting>,
+    /// Confirmable ones by the time their acknowledgement is due; answered ones are skipped.
+    pub(super) unacknowledged: VecDeque<(Instant, Ticket)>,
+    pub(super) echo: Echo,
     pub(super) delayed: BTreeMap<u64, (Peer, Delayed)>,
-    pub(super) uploads: Uploads,
+    /// In clear, and with a session.
+    pub(super) uploads: [Uploads; 2],
     pub(super) snapshots: Snapshots,
     pub(super) observers: Observers,
     // As a client:
@@ -202,14 +250,17 @@ impl Endpoint {
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
         let mut random = Random::new(seed);
         let keyed = Keyed::new(&mut random);
+        let echo = Echo::new(&mut random);
         Self {
             config,
             layer: MessageLayer::new(random),
             duplicates: Duplicates::new(keyed.clone()),
             serial: 0,
             requests: BTreeMap::new(),
+            unacknowledged: VecDeque::new(),
+            echo,
             delayed: BTreeMap::new(),
-            uploads: Uploads::default(),
+            uploads: Default::default(),
             snapshots: Snapshots::new(keyed.clone()),
             observers: Observers::default(),
             calls: BTreeMap::new(),
@@ -246,23 +297,27 @@ impl Endpoint {
 
     /// The deadline passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.acknowledge_waiting(now);
         while let Some(timer) = self.layer.timers.pop_due(now) {
             match timer {
                 Timer::Retransmit(peer, id) => self.retransmit(peer, id, now),
-                Timer::Acknowledge(ticket) => self.acknowledge_waiting(ticket),
                 Timer::Leisure(number) => self.send_delayed(number),
                 Timer::Refresh(number) => self.refresh(number, now),
                 Timer::Collect(call) | Timer::Response(call) => {
                     self.fail(call, CallError::TimedOut, now);
                 }
                 Timer::Stale(call) => self.renew(call, now),
+                Timer::Missing(call) => self.ask_missing(call, now),
             }
         }
     }
 
     /// When to call [`Self::handle_timeout`], and what for.
     pub fn deadline(&self) -> Option<(Instant, &'static str)> {
-        self.layer.timers.next()
+        let slow = self.unacknowledged.front();
+        let slow = slow.map(|(at, _)| (*at, "acknowledgement of a request still worked on"));
+        let timer = self.layer.timers.next();
+        slow.into_iter().chain(timer).min_by_key(|(at, _)| *at)
     }
 
     /// What to do next; `None` when there is nothing left.
@@ -367,12 +422,24 @@ impl Endpoint {
             self.fail(call, CallError::SessionEnded, now);
         }
         let requests = self.requests.extract_if(.., |_, waiting| waiting.peer == peer);
-        for timer in requests.filter_map(|(_, waiting)| waiting.timer) {
-            self.layer.timers.stop(timer);
+        for (_, waiting) in requests {
+            self.duplicates.forget(waiting.name);
         }
         self.delayed.retain(|_, (other, _)| *other != peer);
-        self.uploads.drop_peer(peer);
+        self.uploads.iter_mut().for_each(|uploads| uploads.drop_peer(peer));
         self.snapshots.drop_peer(peer);
+    }
+
+    /// What is held for peers, bytes; about right for what is not counted exactly.
+    pub fn memory(&self) -> Memory {
+        Memory {
+            answers: self.duplicates.bytes(),
+            uploads: self.uploads.iter().map(Uploads::bytes).sum(),
+            snapshots: self.snapshots.bytes(),
+            observers: self.observers.bytes(),
+            requests: self.requests.len() * REQUEST_BYTES,
+            delayed: self.delayed.len() * DELAYED_BYTES,
+        }
     }
 
     fn on_message(&mut self, peer: Peer, message: Message, bytes: &[u8], now: Instant) {
@@ -408,6 +475,7 @@ impl Endpoint {
 
     fn on_reset(&mut self, peer: Peer, id: u16, now: Instant) {
         match self.layer.settle(peer, id, now).map(|settled| settled.origin) {
+            Some(Origin::Call(call)) if self.falls_back(call, now) => {}
             Some(Origin::Call(call)) => self.fail(call, CallError::Reset, now),
             Some(Origin::Observer(number)) => {
                 if let Some(observer) = self.observers.get_mut(number) {
@@ -425,9 +493,17 @@ impl Endpoint {
     }
 
     /// A response in a message of its own (RFC 7252 section 5.2.2). What nobody asked for is rejected
-    /// if it is confirmable.
+    /// if it is confirmable or a notification (RFC 7641 section 3.6).
     fn on_separate_response(&mut self, peer: Peer, message: Message, bytes: &[u8], now: Instant) {
         let (kind, id) = (message.kind, message.id);
+        if kind == Kind::NonConfirmable {
+            // Its duplicates are told by their block, sequence number or token.
+            let observes = message.options.first(option::OBSERVE).is_some();
+            if !self.on_response(peer, message, now) && observes {
+                self.layer.reset(peer, id);
+            }
+            return;
+        }
         let name = self.duplicates.fingerprint(Some(&peer), bytes);
         if let Some(seen) = self.duplicates.find(name, now) {
             if let Seen::Answered(answer) = seen
@@ -439,14 +515,9 @@ impl Endpoint {
             return;
         }
         let wanted = self.on_response(peer, message, now);
-        let reply = match (kind, wanted) {
-            (Kind::Confirmable, true) => Message::empty(Kind::Acknowledgement, id),
-            (_, true) => Vec::new(),
-            (_, false) => Message::empty(Kind::Reset, id),
-        };
-        if !reply.is_empty() {
-            self.layer.datagram(peer, reply.clone());
-        }
+        let answer = if wanted { Kind::Acknowledgement } else { Kind::Reset };
+        let reply = Message::empty(answer, id);
+        self.layer.datagram(peer, reply.clone());
         self.duplicates.answered(name, kind, reply, None, now);
     }
 

@@ -194,6 +194,12 @@ impl Options {
         self.set(number, &bytes[value.leading_zeros() as usize / 8..]);
     }
 
+    /// Adds one more value of option `number`, as [`Self::set_uint`] does.
+    pub fn push_uint(&mut self, number: u16, value: u32) {
+        let bytes = value.to_be_bytes();
+        self.push(number, &bytes[value.leading_zeros() as usize / 8..]);
+    }
+
     /// Removes every value of option `number`.
     pub fn remove(&mut self, number: u16) {
         self.entries.retain(|entry| entry.number != number);
@@ -241,6 +247,11 @@ impl Options {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Bytes held in memory.
+    pub(super) fn footprint(&self) -> usize {
+        self.bytes.capacity() + self.entries.capacity() * size_of::<Entry>()
     }
 
     /// None yet, with room for `count` options of `bytes` bytes together.

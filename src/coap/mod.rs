@@ -14,18 +14,23 @@ mod client;
 mod codec;
 mod criticality;
 mod duplicates;
+mod echo;
 mod endpoint;
 mod exchange;
 mod message;
 mod notify;
 mod observe;
+mod quick;
+mod quick_client;
+mod quick_server;
 mod random;
 mod server;
 mod timers;
 mod transfer;
 
 pub use endpoint::{
-    Call, CallError, Config, Endpoint, Notify, Output, Peer, Reception, Ticket, Topic, Watcher,
+    Call, CallError, Config, Endpoint, Memory, Notify, Output, Peer, Reception, Ticket, Topic,
+    Watcher,
 };
 pub use message::{Code, Options, Request, Response, option};
 
@@ -38,16 +43,23 @@ pub mod limits {
     pub use super::client::{CALLS_MAX, RENEW_AFTER, RESPONSE_WAIT};
     pub use super::codec::{DATAGRAM_BYTES_MAX, OPTIONS_MAX, TOKEN_BYTES_MAX};
     pub use super::duplicates::{
-        EXCHANGE_LIFETIME, FORGETTABLE_BYTES_MAX, KEPT_BYTES_MAX, KEPT_BYTES_PER_PEER_MAX,
-        NON_LIFETIME,
+        EXCHANGE_LIFETIME, FORGETTABLE_BYTES_MAX, KEPT_BYTES_CLEAR_MAX, KEPT_BYTES_MAX,
+        KEPT_BYTES_PER_PEER_MAX, NON_LIFETIME,
     };
-    pub use super::endpoint::DEFAULT_LEISURE;
+    pub use super::echo::{
+        AMPLIFICATION_MAX, ANSWER_TO_ANYBODY_BYTES, ECHO_FRESH, REACHABLE_FOR, REACHABLE_MAX,
+    };
+    pub use super::endpoint::{DEFAULT_LEISURE, MEMORY_BYTES_MAX};
     pub use super::exchange::{
         ACK_RANDOM_FACTOR, ACK_TIMEOUT, LANE_WAITING_MAX, MAX_RETRANSMIT, NSTART,
     };
     pub use super::notify::REFRESH_MIN;
     pub use super::observe::{
-        BURST_MAX, CONFIRM_EVERY, OBSERVERS_MAX, OBSERVERS_PER_PEER_MAX, ROUND_TRIP_UNKNOWN,
+        BURST_MAX, CONFIRM_EVERY, OBSERVER_BYTES_MAX, OBSERVERS_CLEAR_MAX, OBSERVERS_MAX,
+        OBSERVERS_PER_PEER_MAX, ROUND_TRIP_UNKNOWN,
+    };
+    pub use super::quick::{
+        MAX_PAYLOADS, MISSING_AFTER_MIN, NON_MAX_RETRANSMIT, NON_RECEIVE_TIMEOUT,
     };
     pub use super::server::{ACKNOWLEDGE_AFTER, DELAYED_MAX, REQUESTS_MAX, REQUESTS_PER_PEER_MAX};
     pub use super::transfer::RESTARTS_MAX;

@@ -12,6 +12,14 @@ use crate::clock::Instant;
 /// Observers in all. Five thousand is what we promise to serve; each takes about one kilobyte.
 pub const OBSERVERS_MAX: usize = 8192;
 
+/// Observers in clear: the rest of the places is for those with a session, whoever sends from
+/// invented addresses.
+pub const OBSERVERS_CLEAR_MAX: usize = OBSERVERS_MAX / 4 * 3;
+
+/// Memory for observers, with their requests and states, bytes. A state that many share is counted
+/// for each: so the count never depends on who shares what.
+pub const OBSERVER_BYTES_MAX: usize = 16 << 20;
+
 /// Observations of one peer at once. OCF clients hold one or two for each resource.
 pub const OBSERVERS_PER_PEER_MAX: usize = 32;
 
@@ -45,6 +53,8 @@ pub(super) struct Observer {
     pub(super) owes_newer: bool,
     pub(super) refresh: Option<TimerKey>,
     confirmed_at: Instant,
+    /// Counted when it was registered.
+    bytes: usize,
     recent: [Option<u16>; RECENT_IDS],
     allowance: Allowance,
 }
@@ -77,6 +87,9 @@ pub(super) struct Observers {
     by_topic: BTreeMap<Topic, BTreeSet<u64>>,
     serial: u64,
     sequence: u32,
+    bytes: usize,
+    /// How many of them are in clear.
+    clear: usize,
 }
 
 impl Observers {
@@ -93,6 +106,9 @@ impl Observers {
         let key = (peer, token);
         if let Some(number) = self.by_key.get(&key).copied() {
             let observer = self.list.get_mut(&number)?;
+            self.bytes -= observer.bytes;
+            observer.bytes = footprint(&request, &state);
+            self.bytes += observer.bytes;
             if observer.topic != topic {
                 self.by_topic.entry(observer.topic).or_default().remove(&number);
                 self.by_topic.entry(topic).or_default().insert(number);
@@ -100,10 +116,16 @@ impl Observers {
             (observer.request, observer.topic, observer.state) = (request, topic, state);
             return Some(number);
         }
-        if self.list.len() >= OBSERVERS_MAX || self.of_peer(peer).count() >= OBSERVERS_PER_PEER_MAX
+        let bytes = footprint(&request, &state);
+        if self.list.len() >= OBSERVERS_MAX
+            || (peer.session == 0 && self.clear >= OBSERVERS_CLEAR_MAX)
+            || self.of_peer(peer).count() >= OBSERVERS_PER_PEER_MAX
+            || self.bytes + bytes > OBSERVER_BYTES_MAX
         {
             return None;
         }
+        self.bytes += bytes;
+        self.clear += usize::from(peer.session == 0);
         self.serial += 1;
         let number = self.serial;
         let observer = Observer {
@@ -116,6 +138,7 @@ impl Observers {
             owes_newer: false,
             refresh: None,
             confirmed_at: now,
+            bytes,
             recent: [None; RECENT_IDS],
             allowance: Allowance { left: BURST_MAX, at: now, round_trip: ROUND_TRIP_UNKNOWN },
         };
@@ -127,6 +150,8 @@ impl Observers {
 
     pub(super) fn remove(&mut self, number: u64) -> Option<Observer> {
         let observer = self.list.remove(&number)?;
+        self.bytes -= observer.bytes;
+        self.clear -= usize::from(observer.peer.session == 0);
         self.by_key.remove(&(observer.peer, observer.token.clone()));
         if let Some(numbers) = self.by_topic.get_mut(&observer.topic) {
             numbers.remove(&number);
@@ -177,6 +202,11 @@ impl Observers {
         })
     }
 
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The present sequence number, for the answer to a registration.
     pub(super) fn sequence(&self) -> u32 {
         self.sequence
@@ -221,6 +251,14 @@ impl Allowance {
         self.left = self.left.saturating_sub(1);
         may
     }
+}
+
+/// What an observer takes beside its request and its state: itself and its places in three tables.
+const OBSERVER_OVERHEAD: usize = 600;
+
+fn footprint(request: &Request, state: &Rendered) -> usize {
+    let options = request.options.footprint() + state.options.footprint();
+    OBSERVER_OVERHEAD + options + request.payload.len() + state.payload.len()
 }
 
 /// Sequence numbers have 24 bits (RFC 7641 section 4.4).

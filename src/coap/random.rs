@@ -41,13 +41,20 @@ impl Keyed {
     }
 }
 
+impl Keyed {
+    /// Mixes the key into what is hashed.
+    pub(super) fn mix_into(&self, hasher: &mut DefaultHasher) {
+        hasher.write_u64(self.0[0]);
+        hasher.write_u64(self.0[1]);
+    }
+}
+
 impl BuildHasher for Keyed {
     type Hasher = DefaultHasher;
 
     fn build_hasher(&self) -> DefaultHasher {
         let mut hasher = DefaultHasher::new();
-        hasher.write_u64(self.0[0]);
-        hasher.write_u64(self.0[1]);
+        self.mix_into(&mut hasher);
         hasher
     }
 }

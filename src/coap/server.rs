@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::block::{self, Arrival, Asked, Block, SIZE_EXPONENT_MAX, Snapshot};
+use super::block::{self, Arrival, Asked, Block, SIZE_EXPONENT_MAX, Snapshot, Uploads};
 use super::codec::{self, Kind, Message, Token};
 use super::criticality;
 use super::duplicates::{Fingerprint, Seen};
+use super::echo::{AMPLIFICATION_MAX, ANSWER_TO_ANYBODY_BYTES};
 use super::endpoint::Endpoint;
 use super::exchange::Origin;
 use super::observe::Rendered;
-use super::timers::{Timer, TimerKey};
+use super::quick::Wanted;
+use super::timers::Timer;
 use super::{Code, Options, Output, Peer, Reception, Request, Response, Ticket, Topic, option};
 use crate::clock::Instant;
 
@@ -40,18 +42,22 @@ pub(super) struct Waiting {
     reception: Reception,
     kind: Kind,
     id: u16,
-    token: Token,
+    pub(super) token: Token,
     code: Code,
-    name: Fingerprint,
-    asked: Asked,
+    pub(super) name: Fingerprint,
+    pub(super) asked: Asked,
     block1: Option<Block>,
     block2: Option<Block>,
+    wanted: Option<Wanted>,
+    /// Length of the datagram.
+    bytes: usize,
+    /// The value of No-Response.
+    no_response: u32,
     /// Kept only if it wants to observe.
     observe: Option<Request>,
     acknowledged: bool,
     /// The rooms above have seen it.
     handed_over: bool,
-    pub(super) timer: Option<TimerKey>,
 }
 
 /// The answer to a multicast request, waiting for its moment.
@@ -60,6 +66,14 @@ pub(super) struct Delayed {
     code: Code,
     token: Token,
     tail: Vec<u8>,
+}
+
+impl Waiting {
+    /// Whether its sender has no use for an answer of this class (RFC 7967 section 2.1). 2.31 is part
+    /// of the transfer and no answer yet.
+    fn is_unwanted(&self, code: Code) -> bool {
+        code != Code::CONTINUE && self.no_response >> code.class().saturating_sub(1) & 1 == 1
+    }
 }
 
 impl Endpoint {
@@ -102,16 +116,18 @@ impl Endpoint {
             code,
             name,
             asked: Asked::default(),
+            bytes: datagram.len(),
+            no_response: 0,
             block1: None,
             block2: None,
+            wanted: None,
             observe: None,
             acknowledged: false,
             handed_over: false,
-            timer: None,
         };
         let mut request = Request { code, options, payload };
         match self.admit(&mut waiting, &mut request, now) {
-            Ok(()) => self.hand_over(waiting, request, now),
+            Ok(()) => self.continue_quick(waiting, request, now),
             Err(answer) => self.finish(waiting, answer, None, now),
         }
     }
@@ -134,15 +150,22 @@ impl Endpoint {
     ) -> Result<(), Response> {
         self.check_room(waiting, now)?;
         check_options(request, &self.config.options_known)?;
+        waiting.no_response = request.options.uint(option::NO_RESPONSE).unwrap_or_default();
         waiting.asked = Asked::new(&self.keyed, request.code, &request.options);
-        let read = |number| {
-            Block::read(&request.options, number)
-                .map_err(|_| Response::diagnostic(Code::BAD_REQUEST, "block size exponent 7"))
-        };
+        let seven = |_| Response::diagnostic(Code::BAD_REQUEST, "block size exponent 7");
+        let read = |number| Block::read(&request.options, number).map_err(seven);
         (waiting.block1, waiting.block2) = (read(option::BLOCK1)?, read(option::BLOCK2)?);
-        if waiting.reception == Reception::Multicast && waiting.block1.is_some() {
-            return Err(Response::new(Code::BAD_REQUEST));
+        waiting.wanted = Wanted::read(&request.options).map_err(seven)?;
+        let multicast = waiting.reception == Reception::Multicast;
+        if (waiting.block2.is_some() && waiting.wanted.is_some())
+            || (multicast && (waiting.block1.is_some() || waiting.wanted.is_some()))
+        {
+            return Err(Response::diagnostic(
+                Code::BAD_REQUEST,
+                "these options exclude each other",
+            ));
         }
+        self.check_echo(waiting, request, now)?;
         self.take_block1(waiting, request, now)?;
         self.continue_block2(waiting, now)?;
         self.take_observe(waiting, request, now);
@@ -160,6 +183,49 @@ impl Endpoint {
             return Err(answer);
         }
         Ok(())
+    }
+
+    /// Asks those in clear for proof where the configuration wants it: that they are there before
+    /// they change or observe something (RFC 9175 section 2.3 and 2.6). Of a body only the first block
+    /// is asked; the others continue what it began.
+    fn check_echo(
+        &mut self,
+        waiting: &Waiting,
+        request: &Request,
+        now: Instant,
+    ) -> Result<(), Response> {
+        let peer = waiting.peer;
+        let value = request.options.first(option::ECHO);
+        let fresh = value.is_some_and(|value| self.echo.accept(peer, value, now));
+        if peer.session != 0 || waiting.reception == Reception::Multicast {
+            return Ok(());
+        }
+        let begins = waiting.block1.is_none_or(|block| block.number == 0);
+        let changes = self.config.echo_before_changes && !request.code.is_safe() && begins;
+        let observes = self.config.echo_before_long_answers
+            && request.options.first(option::OBSERVE).is_some();
+        if (changes && !fresh) || (observes && !self.echo.is_reachable(&peer, now)) {
+            return Err(self.challenge(&peer, now));
+        }
+        Ok(())
+    }
+
+    /// 4.01 with an Echo option: repeat the request with this.
+    pub(super) fn challenge(&self, peer: &Peer, now: Instant) -> Response {
+        let mut answer = Response::new(Code::UNAUTHORIZED);
+        answer.options.set(option::ECHO, self.echo.value(peer, now));
+        answer
+    }
+
+    /// Whether an answer is so much longer than its request that the sender should first show that it
+    /// can be reached where it says: it may be somebody else's address.
+    pub(super) fn amplifies(&self, waiting: &Waiting, answer_bytes: usize, now: Instant) -> bool {
+        self.config.echo_before_long_answers
+            && waiting.peer.session == 0
+            && waiting.reception == Reception::Unicast
+            && waiting.code.is_safe()
+            && answer_bytes > ANSWER_TO_ANYBODY_BYTES.max(AMPLIFICATION_MAX * waiting.bytes)
+            && !self.echo.is_reachable(&waiting.peer, now)
     }
 
     /// Adds a block to its body (RFC 7959 section 2.5).
@@ -183,7 +249,7 @@ impl Endpoint {
             };
         };
         let key = (waiting.peer, waiting.asked);
-        match self.uploads.take(key, block, request, limit, now) {
+        match self.uploads_of(key.0).take(key, block, request, limit, now) {
             Arrival::Whole(body) => {
                 request.payload = body;
                 Ok(())
@@ -195,6 +261,12 @@ impl Endpoint {
             Arrival::Refused(Code::REQUEST_ENTITY_TOO_LARGE, text) => Err(too_large(text)),
             Arrival::Refused(code, text) => Err(Response::diagnostic(code, text)),
         }
+    }
+
+    /// Peers in clear and peers with a session do not compete for room.
+    fn uploads_of(&mut self, peer: Peer) -> &mut Uploads {
+        let [clear, sessions] = &mut self.uploads;
+        if peer.session == 0 { clear } else { sessions }
     }
 
     /// Answers a request for a later block from the snapshot it belongs to (RFC 7959 section 2.4).
@@ -212,7 +284,8 @@ impl Endpoint {
     }
 
     fn take_observe(&mut self, waiting: &mut Waiting, request: &Request, now: Instant) {
-        if !request.code.is_safe() || waiting.reception == Reception::Multicast {
+        let multicast = waiting.reception == Reception::Multicast;
+        if !request.code.is_safe() || multicast || waiting.wanted.is_some() {
             return;
         }
         match request.options.uint(option::OBSERVE) {
@@ -226,6 +299,18 @@ impl Endpoint {
         }
     }
 
+    /// Answers a request for later blocks by Q-Block2 from the snapshot they belong to; the rooms above
+    /// see all others.
+    fn continue_quick(&mut self, mut waiting: Waiting, request: Request, now: Instant) {
+        if let Some(wanted) = waiting.wanted.take_if(|wanted| !wanted.begins) {
+            if let Some(snapshot) = self.snapshots.get(waiting.peer, waiting.asked, now) {
+                return self.send_blocks(waiting, &wanted, &snapshot, now);
+            }
+            waiting.wanted = Some(wanted);
+        }
+        self.hand_over(waiting, request, now);
+    }
+
     fn hand_over(&mut self, mut waiting: Waiting, mut request: Request, now: Instant) {
         block::strip(&mut request.options);
         if let Some(kept) = &mut waiting.observe {
@@ -234,22 +319,33 @@ impl Endpoint {
         self.serial += 1;
         let ticket = Ticket(self.serial);
         waiting.handed_over = true;
-        self.duplicates.waiting(waiting.name, ticket, waiting.kind, now);
+        self.duplicates.waiting(waiting.name, ticket);
         if waiting.kind == Kind::Confirmable {
-            let at = now + ACKNOWLEDGE_AFTER;
-            waiting.timer = Some(self.layer.timers.set(at, Timer::Acknowledge(ticket)));
+            self.unacknowledged.push_back((now + ACKNOWLEDGE_AFTER, ticket));
         }
         let (peer, reception) = (waiting.peer, waiting.reception);
         self.requests.insert(ticket, waiting);
         self.layer.outputs.push_back(Output::Request { ticket, peer, reception, request });
     }
 
-    /// The room above takes its time: the client must not ask again (RFC 7252 section 5.2.2).
-    pub(super) fn acknowledge_waiting(&mut self, ticket: Ticket) {
-        let Some(waiting) = self.requests.get_mut(&ticket) else { return };
-        waiting.acknowledged = true;
-        waiting.timer = None;
-        self.layer.acknowledge(waiting.peer, waiting.id);
+    /// The rooms above take their time: the client must not ask again (RFC 7252 section 5.2.2).
+    pub(super) fn acknowledge_waiting(&mut self, now: Instant) {
+        while let Some((_, ticket)) = self.unacknowledged.pop_front_if(|(at, _)| *at <= now) {
+            let Some(waiting) = self.requests.get_mut(&ticket) else { continue };
+            waiting.acknowledged = true;
+            self.layer.acknowledge(waiting.peer, waiting.id);
+        }
+    }
+
+    /// Takes a request off the list of those that wait.
+    fn take_waiting(&mut self, ticket: Ticket) -> Option<Waiting> {
+        let waiting = self.requests.remove(&ticket)?;
+        let answered = |(_, ticket): &mut (Instant, Ticket)| !self.requests.contains_key(ticket);
+        while self.unacknowledged.pop_front_if(answered).is_some() {}
+        if self.unacknowledged.len() > 2 * REQUESTS_MAX {
+            self.unacknowledged.retain(|(_, ticket)| self.requests.contains_key(ticket));
+        }
+        Some(waiting)
     }
 
     /// See [`Endpoint::respond`].
@@ -260,24 +356,33 @@ impl Endpoint {
         topic: Option<Topic>,
         now: Instant,
     ) {
-        let Some(mut waiting) = self.requests.remove(&ticket) else { return };
-        if let Some(timer) = waiting.timer.take() {
-            self.layer.timers.stop(timer);
+        let Some(mut waiting) = self.take_waiting(ticket) else { return };
+        match waiting.wanted.take() {
+            Some(wanted) => self.finish_quick(waiting, &wanted, response, now),
+            None => self.finish(waiting, response, topic, now),
         }
-        self.finish(waiting, response, topic, now);
     }
 
     /// See [`Endpoint::ignore`].
     pub(super) fn leave_unanswered(&mut self, ticket: Ticket, now: Instant) {
-        let Some(waiting) = self.requests.remove(&ticket) else { return };
-        if let Some(timer) = waiting.timer {
-            self.layer.timers.stop(timer);
+        let Some(waiting) = self.take_waiting(ticket) else { return };
+        self.send_nothing(waiting, Code::EMPTY, now);
+    }
+
+    /// The request is dealt with and gets no answer, only its acknowledgement.
+    fn send_nothing(&mut self, waiting: Waiting, code: Code, now: Instant) {
+        let mut sent = Vec::new();
+        if waiting.kind == Kind::Confirmable {
+            sent = Message::empty(Kind::Acknowledgement, waiting.id);
+            if !waiting.acknowledged {
+                self.layer.datagram(waiting.peer, sent.clone());
+            }
         }
-        self.remember(&waiting, Code::EMPTY, Vec::new(), now);
+        self.remember(&waiting, code, sent, now);
     }
 
     /// Sends the answer and remembers it.
-    fn finish(
+    pub(super) fn finish(
         &mut self,
         mut waiting: Waiting,
         response: Response,
@@ -293,8 +398,16 @@ impl Endpoint {
             rendered.options.set_uint(option::BLOCK1, block.to_uint());
         }
         let origin = observer.map_or(Origin::Answer, Origin::Observer);
-        let tail = codec::tail(&rendered.options, &rendered.payload);
-        self.send_answer(waiting, rendered.code, origin, &tail, now);
+        let mut tail = codec::tail(&rendered.options, &rendered.payload);
+        if self.amplifies(&waiting, tail.len(), now) {
+            let challenge = self.challenge(&waiting.peer, now);
+            (rendered.code, tail) = (challenge.code, codec::tail(&challenge.options, &[]));
+        }
+        if waiting.is_unwanted(rendered.code) {
+            self.send_nothing(waiting, rendered.code, now);
+        } else {
+            self.send_answer(waiting, rendered.code, origin, &tail, now);
+        }
     }
 
     /// Enters the sender of a request into the list of observers, or strikes it off, as the request
@@ -320,7 +433,7 @@ impl Endpoint {
         Some(number)
     }
 
-    fn send_answer(
+    pub(super) fn send_answer(
         &mut self,
         waiting: Waiting,
         code: Code,
@@ -385,6 +498,15 @@ impl Endpoint {
         self.layer.non_confirmable(peer, answer.code, &answer.token, &answer.tail);
     }
 
+    /// A whole response with an ETag, for more than one block of it.
+    pub(super) fn snapshot(&self, response: Response) -> Snapshot {
+        let Response { code, mut options, payload } = response;
+        if options.first(option::ETAG).is_none() {
+            options.set(option::ETAG, self.snapshots.etag(&options, &payload));
+        }
+        Snapshot { code, options, body: payload.into() }
+    }
+
     /// Brings a response into the form in which it goes out: cut to the block that was asked for, or
     /// to the first (RFC 7959 section 2.4).
     pub(super) fn render(
@@ -398,18 +520,17 @@ impl Endpoint {
         let Response { code, mut options, payload } = response;
         let max_age = options.uint(option::MAX_AGE).unwrap_or(MAX_AGE_DEFAULT_S);
         let max_age = Duration::from_secs(max_age.into());
-        let asked_for = block;
-        let block = block.unwrap_or(Block { number: 0, more: false, exponent: SIZE_EXPONENT_MAX });
+        // What explains a failure is no part of the body that was asked for.
+        let asked_for = block.filter(|_| code.is_success());
+        let block =
+            asked_for.unwrap_or(Block { number: 0, more: false, exponent: SIZE_EXPONENT_MAX });
         if block.number == 0 && payload.len() <= block.size() {
             if asked_for.is_some() && !payload.is_empty() {
                 options.set_uint(option::BLOCK2, Block { more: false, ..block }.to_uint());
             }
             return Rendered { code, options, payload, max_age };
         }
-        if options.first(option::ETAG).is_none() {
-            options.set(option::ETAG, self.snapshots.etag(&options, &payload));
-        }
-        let snapshot = Snapshot { code, options, body: payload.into() };
+        let snapshot = self.snapshot(Response { code, options, payload });
         let Response { code, options, payload } = cut(&snapshot, block);
         if options.uint(option::BLOCK2).is_some_and(|value| value & MORE != 0) {
             self.snapshots.keep(peer, asked, snapshot, now);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Call, Peer, Ticket};
+use super::{Call, Peer};
 use crate::clock::Instant;
 
 /// What is due.
@@ -10,8 +10,6 @@ use crate::clock::Instant;
 pub(super) enum Timer {
     /// A confirmable message of ours went unanswered.
     Retransmit(Peer, u16),
-    /// A request still waits for its answer: acknowledge it before its sender asks again.
-    Acknowledge(Ticket),
     /// The answer to a multicast request has waited long enough.
     Leisure(u64),
     /// An observer should hear the present state again before it grows stale.
@@ -22,6 +20,8 @@ pub(super) enum Timer {
     Response(Call),
     /// An observation of ours has heard nothing for longer than its state is fresh.
     Stale(Call),
+    /// Blocks of a Q-Block2 transfer are missing.
+    Missing(Call),
 }
 
 /// Names a timer, so that it can be stopped.
@@ -37,12 +37,12 @@ impl Timer {
     pub(super) fn reason(self) -> &'static str {
         match self {
             Self::Retransmit(..) => "retransmission",
-            Self::Acknowledge(_) => "acknowledgement of a request still being worked on",
             Self::Leisure(_) => "answer to a multicast request",
             Self::Refresh(_) => "refresh of an observation",
             Self::Collect(_) => "end of collecting answers",
             Self::Response(_) => "end of waiting for a response",
             Self::Stale(_) => "renewal of an observation",
+            Self::Missing(_) => "blocks still missing",
         }
     }
 }

@@ -1,5 +1,19 @@
 //! This room owns every machine and runs the one loop; it decides nothing.
+//!
+//! The loop sleeps until a datagram, a worker's report, a deadline or a signal comes; hands it to the
+//! machine that knows what it means; and carries out what that machine wants done. [`Keeper::take`]
+//! is the only way to a new state, and the effects it gives are the only way to the outside.
 
+mod failure;
+mod identity;
 mod keeper;
+mod run;
+mod secure;
+mod setup;
+mod sleep;
+mod watchers;
+mod workshop;
 
 pub use keeper::{Commit, Keeper, Rejected};
+pub use run::{Ready, run};
+pub use setup::Error;

@@ -120,7 +120,9 @@ pub(super) fn verify(
     let anchors: Vec<TrustAnchor<'static>> =
         anchors.iter().map(|anchor| anchor.0.clone()).collect();
     let usage = match (rule, peer) {
-        (IdentityRule::Ocf | IdentityRule::OcfDevice(_), _) => KeyUsage::required(OCF_IDENTITY),
+        (IdentityRule::Ocf | IdentityRule::OcfDevice(_), _) => {
+            KeyUsage::required_if_present(OCF_IDENTITY)
+        }
         (_, Role::Server) => KeyUsage::server_auth(),
         (_, Role::Client) => KeyUsage::client_auth(),
     };
@@ -129,11 +131,14 @@ pub(super) fn verify(
     certificate
         .verify_for_usage(SIGNATURES, &anchors, intermediates, time, usage, None, None)
         .map_err(|error| bad(&error.to_string()))?;
-    if !may_sign(leaf).ok_or_else(|| bad("its key usage cannot be read"))? {
+    if !may_sign(leaf) {
         return Err(bad("its key may not sign"));
     }
     let uuid = uuid_of(certificate.subject());
     match rule {
+        IdentityRule::Ocf | IdentityRule::OcfDevice(_) if !is_ocf_identity(leaf) => {
+            return Err(bad("it is not for an OCF identity (1.3.6.1.4.1.44924.1.6)"));
+        }
         IdentityRule::Ocf if uuid.is_none() => return Err(bad("its name is no uuid:...")),
         IdentityRule::OcfDevice(wanted) if uuid != Some(*wanted) => {
             return Err(bad("it belongs to another device"));
@@ -178,26 +183,46 @@ fn public_key(certificate: &[u8]) -> Option<(Curve, Vec<u8>)> {
     (*unused_bits == 0).then(|| (curve, point.to_vec()))
 }
 
-/// Whether the key usage, where there is one, has digitalSignature (RFC 5280 section 4.2.1.3).
-fn may_sign(certificate: &[u8]) -> Option<bool> {
-    let mut body = after_signature_algorithm(certificate)?;
+/// The value of an extension; `Err` if the certificate cannot be read.
+fn extension<'a>(certificate: &'a [u8], wanted: &[u8]) -> Result<Option<Der<'a>>, Unreadable> {
+    let mut body = after_signature_algorithm(certificate).ok_or(Unreadable)?;
     for _issuer_validity_subject_key in 0..4 {
-        body.expect(der::SEQUENCE)?;
+        body.expect(der::SEQUENCE).ok_or(Unreadable)?;
     }
     body.optional(ISSUER_UNIQUE_ID);
     body.optional(SUBJECT_UNIQUE_ID);
-    let Some(mut outer) = body.optional(EXTENSIONS) else { return Some(true) };
-    let mut extensions = outer.expect(der::SEQUENCE)?;
+    let Some(mut outer) = body.optional(EXTENSIONS) else { return Ok(None) };
+    let mut extensions = outer.expect(der::SEQUENCE).ok_or(Unreadable)?;
     while !extensions.0.is_empty() {
-        let mut extension = extensions.expect(der::SEQUENCE)?;
-        let name = extension.expect(der::OID)?;
+        let mut extension = extensions.expect(der::SEQUENCE).ok_or(Unreadable)?;
+        let name = extension.expect(der::OID).ok_or(Unreadable)?;
         extension.optional(der::BOOLEAN);
-        if name.0 == KEY_USAGE {
-            let bits = extension.expect(der::OCTET_STRING)?.expect(der::BIT_STRING)?;
-            return Some(bits.0.get(1).is_some_and(|bits| bits & 0x80 != 0));
+        if name.0 == wanted {
+            return extension.expect(der::OCTET_STRING).map(Some).ok_or(Unreadable);
         }
     }
-    Some(true)
+    Ok(None)
+}
+
+struct Unreadable;
+
+/// Whether the key usage, where there is one, has digitalSignature (RFC 5280 section 4.2.1.3).
+fn may_sign(certificate: &[u8]) -> bool {
+    match extension(certificate, KEY_USAGE) {
+        Ok(Some(mut usage)) => usage
+            .expect(der::BIT_STRING)
+            .is_some_and(|bits| bits.0.get(1).is_some_and(|bits| bits & 0x80 != 0)),
+        Ok(None) => true,
+        Err(Unreadable) => false,
+    }
+}
+
+/// Whether the extended key usage names the OCF identity. `rustls-webpki` would ask that of the
+/// intermediates too, and OCF's do not have it.
+fn is_ocf_identity(certificate: &[u8]) -> bool {
+    let Ok(Some(mut usage)) = extension(certificate, EXTENDED_KEY_USAGE) else { return false };
+    let Some(mut purposes) = usage.expect(der::SEQUENCE) else { return false };
+    std::iter::from_fn(|| purposes.expect(der::OID)).any(|purpose| purpose.0 == OCF_IDENTITY)
 }
 
 /// The UUID in a common name `uuid:...` (OCF Security 9.4.2.2).
@@ -246,6 +271,8 @@ const P256_OID: &[u8] = &[0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07];
 const P384_OID: &[u8] = &[0x2B, 0x81, 0x04, 0x00, 0x22];
 /// 2.5.29.15
 const KEY_USAGE: &[u8] = &[0x55, 0x1D, 0x0F];
+/// 2.5.29.37
+const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1D, 0x25];
 /// 2.5.4.3
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 const VERSION: u8 = 0xA0;

@@ -20,23 +20,36 @@
 mod alert;
 mod cbc;
 mod certificate;
+mod client;
+mod cookie;
 mod der;
+mod ecdh;
 mod endpoint;
 mod error;
+mod flight;
+mod handshake;
+mod message;
 mod policy;
 mod prf;
 mod protection;
+mod reassembly;
 mod record;
 mod secrets;
+mod server;
+mod session;
 mod suite;
 mod wire;
+mod words;
 
 pub use certificate::{Anchor, OwnCertificate};
-pub use endpoint::{
-    CloseReason, Config, Counters, Endpoint, Output, Path, PeerIdentity, Role, SessionId,
-    SessionInfo, Wait,
-};
+pub use endpoint::Endpoint;
 pub use error::Error;
 pub use policy::{ClientCertificates, ClientPolicy, IdentityRule, Policy, PreSharedKey};
 pub use secrets::{OwnerTransfer, Secrets, owner_psk, pin_psk};
 pub use suite::Suite;
+pub use words::{
+    CloseReason, Config, Counters, Output, Path, PeerIdentity, Role, SessionId, SessionInfo, Wait,
+};
+
+#[cfg(test)]
+mod tests;

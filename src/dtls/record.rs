@@ -21,7 +21,6 @@ pub(super) mod content {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record<'a> {
     pub(super) content: u8,
-    pub(super) version: u16,
     pub(super) epoch: u16,
     /// 48 bits.
     pub(super) sequence: u64,
@@ -62,7 +61,7 @@ impl<'a> Iterator for Records<'a> {
         let body = self.0.vec16().ok()?;
         let epoch = (number >> 48) as u16;
         let known = version == DTLS_1_2 || version == DTLS_1_0 && epoch == 0;
-        known.then_some(Record { content, version, epoch, sequence: number & SEQUENCE_MAX, body })
+        known.then_some(Record { content, epoch, sequence: number & SEQUENCE_MAX, body })
     }
 }
 

@@ -4,7 +4,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::representation::Common;
+use super::representation::{Names, common, uuid};
 use super::resource::Resource;
 use super::router::{About, Site};
 use super::time;
@@ -33,14 +33,15 @@ struct Endpoint<'a> {
 /// `/oic/res` as the baseline interface shows it: one object in an array.
 #[derive(Serialize)]
 pub(super) struct Discovery<'a> {
-    #[serde(flatten)]
-    common: Common,
+    rt: Names,
+    r#if: Names,
     links: Vec<Link<'a>>,
 }
 
 impl<'a> Discovery<'a> {
     pub(super) fn new(links: Vec<Link<'a>>) -> [Self; 1] {
-        [Self { common: Common::of(Resource::Discovery), links }]
+        let (rt, r#if) = common(Resource::Discovery, true);
+        [Self { rt, r#if, links }]
     }
 }
 
@@ -74,13 +75,15 @@ pub(super) fn links<'a>(site: &Site<'a>, types: &[&str]) -> Vec<Link<'a>> {
 /// `/oic/d` (oic.wk.d).
 #[derive(Serialize)]
 pub(super) struct Device<'a> {
-    #[serde(flatten)]
-    common: Option<Common>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rt: Names,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#if: Names,
     #[serde(rename = "n")]
     name: &'a str,
-    #[serde(rename = "di")]
+    #[serde(rename = "di", serialize_with = "uuid")]
     device: Uuid,
-    #[serde(rename = "piid")]
+    #[serde(rename = "piid", serialize_with = "uuid")]
     protocol_independent: Uuid,
     #[serde(rename = "icv")]
     core_version: &'static str,
@@ -94,8 +97,10 @@ pub(super) struct Device<'a> {
 
 impl<'a> Device<'a> {
     pub(super) fn new(about: &'a About, running: &'a str, baseline: bool) -> Self {
+        let (rt, r#if) = common(Resource::Device, baseline);
         Self {
-            common: baseline.then(|| Common::of(Resource::Device)),
+            rt,
+            r#if,
             name: &about.name,
             device: about.device,
             protocol_independent: about.protocol_independent,
@@ -110,9 +115,11 @@ impl<'a> Device<'a> {
 /// `/oic/p` (oic.wk.p).
 #[derive(Serialize)]
 pub(super) struct Platform<'a> {
-    #[serde(flatten)]
-    common: Option<Common>,
-    #[serde(rename = "pi")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rt: Names,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#if: Names,
+    #[serde(rename = "pi", serialize_with = "uuid")]
     platform: Uuid,
     #[serde(rename = "mnmn")]
     manufacturer: &'a str,
@@ -129,8 +136,10 @@ pub(super) struct Platform<'a> {
 impl<'a> Platform<'a> {
     pub(super) fn new(site: &Site<'a>, baseline: bool) -> Self {
         let about = site.about;
+        let (rt, r#if) = common(Resource::Platform, baseline);
         Self {
-            common: baseline.then(|| Common::of(Resource::Platform)),
+            rt,
+            r#if,
             platform: about.platform,
             manufacturer: &about.manufacturer,
             model: &about.model,

@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use super::body;
-use super::representation::Common;
+use super::representation::{Names, common};
 use super::resource::Resource;
 use super::router::Site;
 
@@ -32,8 +32,10 @@ pub(super) fn data(softwareupdate_href: &str, purl_max: usize) -> Vec<u8> {
 /// `oic.wk.introspection`.
 #[derive(Serialize)]
 pub(super) struct Representation<'a> {
-    #[serde(flatten)]
-    common: Option<Common>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rt: Names,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#if: Names,
     #[serde(rename = "urlInfo")]
     locations: Vec<Location<'a>>,
 }
@@ -55,10 +57,8 @@ impl<'a> Representation<'a> {
             let url = format!("{endpoint}{href}");
             Some(Location { url, protocol, content_type: "application/cbor", version: 1 })
         });
-        Self {
-            common: baseline.then(|| Common::of(Resource::Introspection)),
-            locations: locations.collect(),
-        }
+        let (rt, r#if) = common(Resource::Introspection, baseline);
+        Self { rt, r#if, locations: locations.collect() }
     }
 }
 

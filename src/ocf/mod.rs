@@ -15,8 +15,10 @@ mod router;
 mod softwareupdate;
 mod status;
 mod time;
+mod watch;
 
 pub use pstat::provisioning_mode;
 pub use resource::{Resource, TOPICS};
 pub use router::{About, Answer, Pending, Progress, Site, Subject, answer, render};
 pub use softwareupdate::{result_code, state_word};
+pub use watch::changed;

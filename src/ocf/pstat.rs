@@ -7,7 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::body::{self, Fault};
-use super::representation::Common;
+use super::representation::{Names, common, uuid};
 use super::resource::Resource;
 use crate::update::{Ask, Phase, Stage};
 
@@ -31,8 +31,10 @@ const RESET: i64 = 0;
 
 #[derive(Serialize)]
 pub(super) struct Representation {
-    #[serde(flatten)]
-    common: Option<Common>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rt: Names,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#if: Names,
     dos: OnboardingState,
     #[serde(rename = "isop")]
     is_operational: bool,
@@ -44,7 +46,7 @@ pub(super) struct Representation {
     operation_mode: i64,
     #[serde(rename = "sm")]
     supported_mode: i64,
-    #[serde(rename = "rowneruuid")]
+    #[serde(rename = "rowneruuid", serialize_with = "uuid")]
     resource_owner: Uuid,
 }
 
@@ -58,8 +60,10 @@ struct OnboardingState {
 
 impl Representation {
     pub(super) fn new(phase: &Phase, baseline: bool) -> Self {
+        let (rt, r#if) = common(Resource::ProvisioningStatus, baseline);
         Self {
-            common: baseline.then(|| Common::of(Resource::ProvisioningStatus)),
+            rt,
+            r#if,
             dos: OnboardingState { state: RFNOP, pending: false },
             is_operational: true,
             current_mode: provisioning_mode(phase),

@@ -1,6 +1,6 @@
 //! The table of resources: what there is, what it is called, what can be done with it.
 
-use crate::coap::Topic;
+use crate::coap::{Request, Topic};
 
 /// A resource of the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +111,17 @@ impl Resource {
     /// What watchers of it are told by; `None` when it cannot be watched.
     pub fn topic(self) -> Option<Topic> {
         TOPICS.iter().position(|other| *other == self).map(|n| Topic(n as u32))
+    }
+
+    /// Whether the answer to a request names the device's endpoints: links and locations do.
+    pub fn needs_endpoints(request: &Request) -> bool {
+        [Self::Discovery, Self::Introspection].iter().any(|resource| resource.is_at("", request))
+    }
+
+    /// Whether a request is for this resource.
+    pub(super) fn is_at(self, softwareupdate: &str, request: &Request) -> bool {
+        let href = self.href(softwareupdate);
+        request.path().eq(href.trim_start_matches('/').split('/').map(Some))
     }
 
     /// The `p.bm` bits of its link: 1 discoverable, 2 observable.

@@ -142,10 +142,7 @@ fn answered(site: &Site<'_>, subject: &Subject, request: Request) -> Result<Answ
 }
 
 fn routed(softwareupdate_href: &str, request: &Request) -> Option<Resource> {
-    Resource::ALL.into_iter().find(|resource| {
-        let href = resource.href(softwareupdate_href);
-        request.path().eq(href.trim_start_matches('/').split('/').map(Some))
-    })
+    Resource::ALL.into_iter().find(|resource| resource.is_at(softwareupdate_href, request))
 }
 
 fn is_read_only(resource: Resource) -> bool {

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::body::{self, Fault};
-use super::representation::Common;
+use super::representation::{Names, common};
 use super::resource::Resource;
 use super::time;
 use crate::clock::Now;
@@ -15,8 +15,10 @@ use crate::update::{Ask, FailureKind, Outcome, Phase, Stage, State};
 /// The properties, in the words of the wire.
 #[derive(Serialize)]
 pub(super) struct Representation<'a> {
-    #[serde(flatten)]
-    common: Option<Common>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rt: Names,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#if: Names,
     #[serde(rename = "nv", skip_serializing_if = "Option::is_none")]
     new_version: Option<&'a str>,
     #[serde(rename = "purl")]
@@ -36,8 +38,10 @@ pub(super) struct Representation<'a> {
 
 impl<'a> Representation<'a> {
     pub(super) fn new(state: &'a State, baseline: bool) -> Self {
+        let (rt, r#if) = common(Resource::SoftwareUpdate, baseline);
         Self {
-            common: baseline.then(|| Common::of(Resource::SoftwareUpdate)),
+            rt,
+            r#if,
             new_version: state.phase.offer().map(|offer| &*offer.version),
             package_url: &state.order.source,
             action: action_word(state.order.stage),

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use super::representation::Common;
+use super::representation::{Names, common};
 use super::resource::Resource;
 use super::router::Progress;
 use super::time;
@@ -12,8 +12,10 @@ use crate::update::{Outcome, State};
 
 #[derive(Serialize)]
 pub(super) struct Representation<'a> {
-    #[serde(flatten)]
-    common: Option<Common>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rt: Names,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#if: Names,
     running: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     offered: Option<&'a str>,
@@ -33,8 +35,10 @@ pub(super) struct Representation<'a> {
 
 impl<'a> Representation<'a> {
     pub(super) fn new(state: &'a State, progress: &Progress, baseline: bool) -> Self {
+        let (rt, r#if) = common(Resource::UpdateStatus, baseline);
         Self {
-            common: baseline.then(|| Common::of(Resource::UpdateStatus)),
+            rt,
+            r#if,
             running: &state.running.version,
             offered: state.phase.offer().map(|offer| &*offer.version),
             phase: phase_word(state),

@@ -70,10 +70,10 @@ impl Description {
         let mut payloads: Vec<_> = self
             .components
             .iter()
-            .filter_map(|component| match &component.source {
+            .enumerate()
+            .filter_map(|(index, component)| match &component.source {
                 Source::Integrated(payload) => {
-                    let uri = uri(component);
-                    Some((Writer::default().text(&uri).done(), payload))
+                    Some((Writer::default().text(&uri(index, component)).done(), payload))
                 }
                 Source::Uri(_) => None,
             })
@@ -158,7 +158,7 @@ impl Description {
         let mut commands = Commands::new(self.components.len());
         for (index, component) in self.components.iter().enumerate() {
             commands.choose(index);
-            commands.set(Writer::default().map(1).int(parameter::URI).text(&uri(component)));
+            commands.set(Writer::default().map(1).int(parameter::URI).text(&uri(index, component)));
             commands.act(command::FETCH);
             commands.act(command::IMAGE_MATCH);
         }
@@ -201,11 +201,11 @@ fn payload(component: &Component) -> Writer {
     parameters
 }
 
-/// An integrated payload is named after its component: those names differ.
-fn uri(component: &Component) -> String {
+/// An integrated payload is named after the index of its component.
+fn uri(index: usize, component: &Component) -> String {
     match &component.source {
         Source::Uri(uri) => uri.clone(),
-        Source::Integrated(_) => format!("#{}", component.id.join("/")),
+        Source::Integrated(_) => format!("#{index}"),
     }
 }
 

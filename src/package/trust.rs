@@ -9,7 +9,9 @@ use rustls::pki_types::pem::{PemObject, SectionKind};
 use super::codes::TRUSTED_KEYS_MAX;
 
 /// The vendor's public keys that this device believes. Any one of them may sign.
-#[derive(Clone, PartialEq, Eq)]
+///
+/// The default believes nobody.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Trust {
     keys: Vec<PublicKey>,
 }

@@ -31,10 +31,10 @@ pub fn verify(
 ) -> Result<Verified<Manifest>, Refusal> {
     // 8.2: an envelope of bounded size, its members found. Nothing is believed yet.
     let envelope = Envelope::read(envelope)?;
+    // 8.3: the digest that is signed is that of this manifest. Comes first because it is cheap.
+    envelope.check_digest()?;
     // 6.2: "MUST verify the signature of the manifest prior to parsing/executing any section".
     envelope.check_signature(trust)?;
-    // 8.3: what was signed is the digest of this manifest.
-    envelope.check_digest()?;
     // 6.1, 6.3 and 6.4: manifest version, components, then the sequences, as the vendor ordered them.
     processor::process(&envelope, Some(identity)).map(Verified)
 }

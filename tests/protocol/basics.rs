@@ -2,37 +2,12 @@
 
 use std::time::Duration;
 
-use freshen::coap::{Code, Notify, Request, Response, Topic, option};
+use freshen::coap::{Code, Notify, Request, option};
 
-use crate::pair::{Outcome, Pair, Reply};
+use crate::application::{TOPIC, application, pattern, text};
+use crate::pair::{Outcome, Pair};
 
 const MINUTE: Duration = Duration::from_secs(60);
-const TOPIC: Topic = Topic(7);
-
-fn text(body: impl Into<Vec<u8>>) -> Response {
-    Response::new(Code::CONTENT).with_payload(0, body.into())
-}
-
-/// Echoes what was asked: method, path, body length; long bodies where the path says so.
-fn application(request: &Request) -> Reply {
-    let path: Vec<&str> = request.path().flatten().collect();
-    match &*path {
-        ["long", length] => Reply::Now(text(pattern(length.parse().unwrap())), None),
-        ["slow"] => Reply::Later(Duration::from_secs(3), text("slow"), None),
-        ["watched"] => Reply::Now(text("first"), Some(TOPIC)),
-        ["silent"] => Reply::Never,
-        ["sink"] => {
-            let mut response = Response::new(Code::CHANGED);
-            response.payload = request.payload.clone();
-            Reply::Now(response, None)
-        }
-        _ => Reply::Now(Response::diagnostic(Code::NOT_FOUND, "no such resource"), None),
-    }
-}
-
-pub fn pattern(length: usize) -> Vec<u8> {
-    (0..length).map(|n| (n * 31 + n / 251) as u8).collect()
-}
 
 #[test]
 fn a_get_is_answered_in_one_round_trip() {

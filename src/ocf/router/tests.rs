@@ -276,3 +276,14 @@ fn plain_coap_tools_find_their_way_by_link_format() {
     );
     assert_eq!(response.options.uint(option::CONTENT_FORMAT), Some(40));
 }
+
+#[test]
+fn identifiers_are_texts() {
+    let bench = Bench::new();
+    for (path, name) in [("/oic/d", "di"), ("/oic/d", "piid"), ("/oic/p", "pi")] {
+        let value = value(&bench.ask(get(path)).unwrap());
+        assert_eq!(member(&value, name).as_text().unwrap().len(), 36, "{path} {name}");
+    }
+    let pstat = value(&bench.ask(get("/oic/sec/pstat")).unwrap());
+    assert_eq!(member(&pstat, "rowneruuid"), Uuid::nil().to_string().into());
+}

@@ -1,0 +1,136 @@
+//! `freshen get`: reads a resource once.
+
+use std::io::{IsTerminal, Write, stdout};
+
+use serde_json::json;
+
+use super::body::{self, Layout};
+use super::talk::{Client, accepted};
+use super::target::Target;
+use super::{Common, block_on, ocf, words};
+use crate::coap::{Code, Response, option};
+
+/// Read a resource of a device
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    freshen get coap://127.0.0.1:5683/oic/d\n  \
+    freshen get 'coap://[fe80::1%eth0]:40001/oic/res?rt=oic.r.softwareupdate'\n  \
+    freshen get --output links.txt coap://192.0.2.1/.well-known/core")]
+pub(in crate::cli) struct Args {
+    /// The resource: coap://HOST:PORT/PATH
+    uri: Target,
+    /// Write the body to a file, as it came
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    common: Common,
+}
+
+pub(in crate::cli) fn run(args: Args) -> anyhow::Result<()> {
+    block_on(async {
+        let mut client = Client::new()?;
+        let request = |way| ocf::dressed(args.uri.request(Code::GET), way);
+        let asked = client.ask_target(&args.uri, args.common.timeout, request).await?;
+        let response = accepted(asked.answer.response)?;
+        match &args.output {
+            Some(file) => std::fs::write(file, &response.payload)
+                .map_err(|error| anyhow::anyhow!("cannot write {}: {error}", file.display())),
+            None => print(&response, args.common.json),
+        }
+    })
+}
+
+/// Prints a response to standard output: for a person on a terminal, on one line elsewhere.
+pub(super) fn print(response: &Response, as_json: bool) -> anyhow::Result<()> {
+    let mut out = stdout().lock();
+    if as_json {
+        writeln!(
+            out,
+            "{}",
+            json!({ "code": words::number(response.code), "payload": payload(response) })
+        )?;
+        return Ok(());
+    }
+    let terminal = out.is_terminal();
+    match shown(response, terminal) {
+        _ if response.payload.is_empty() => {
+            eprintln!("{}, without a body", words::code(response.code))
+        }
+        Some(text) => writeln!(out, "{text}")?,
+        None if terminal => writeln!(
+            out,
+            "{} bytes that are no text; --output FILE keeps them\n{}",
+            response.payload.len(),
+            body::hex(response.payload.get(..PREVIEW).unwrap_or(&response.payload))
+        )?,
+        None => out.write_all(&response.payload)?,
+    }
+    Ok(())
+}
+
+/// How much of a body that is no text is shown, bytes.
+const PREVIEW: usize = 32;
+
+/// `application/link-format`.
+const LINK_FORMAT: u32 = 40;
+
+/// The body as text; `None` where it is none.
+pub(super) fn shown(response: &Response, terminal: bool) -> Option<String> {
+    if let Some(value) = ocf::cbor(response) {
+        return Some(body::text(&value, if terminal { Layout::Lines } else { Layout::Line }));
+    }
+    if ocf::is_cbor(response) {
+        return None;
+    }
+    let text = std::str::from_utf8(&response.payload).ok()?;
+    if !terminal {
+        return Some(text.trim_end().to_owned());
+    }
+    let text = match response.options.uint(option::CONTENT_FORMAT) {
+        Some(LINK_FORMAT) => text.replace(",<", ",\n<"),
+        _ => text.to_owned(),
+    };
+    let lines: Vec<String> = text.lines().map(words::printable).collect();
+    Some(lines.join("\n"))
+}
+
+/// The body for a script: as JSON where it is CBOR or text, as h'..' where it is neither.
+pub(super) fn payload(response: &Response) -> serde_json::Value {
+    if response.payload.is_empty() {
+        return serde_json::Value::Null;
+    }
+    match (ocf::cbor(response), std::str::from_utf8(&response.payload)) {
+        (Some(value), _) => body::json(&value),
+        (None, Ok(text)) if !ocf::is_cbor(response) => text.into(),
+        _ => format!("h'{}'", body::hex(&response.payload)).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(format: u16, payload: &[u8]) -> Response {
+        Response::new(Code::CONTENT).with_payload(format, payload.to_vec())
+    }
+
+    #[test]
+    fn bodies_are_shown_by_their_format() {
+        let links = response(40, b"</a>;rt=x,</b>;title=\"a,b\"");
+        assert_eq!(shown(&links, true).unwrap(), "</a>;rt=x,\n</b>;title=\"a,b\"");
+        assert_eq!(shown(&links, false).unwrap(), "</a>;rt=x,</b>;title=\"a,b\"");
+        assert_eq!(shown(&response(0, b"hot\x1b[31m\n"), true).unwrap(), "hot\u{fffd}[31m");
+        assert_eq!(shown(&response(60, &[0x82, 1, 2]), true).unwrap(), "[1, 2]");
+        assert_eq!(shown(&response(60, &[0x82, 1]), true), None);
+        assert_eq!(shown(&response(42, &[0xff, 0]), true), None);
+    }
+
+    #[test]
+    fn scripts_get_json() {
+        assert_eq!(payload(&response(60, &[0x82, 1, 2])).to_string(), "[1,2]");
+        assert_eq!(payload(&response(0, b"hi")), "hi");
+        assert_eq!(payload(&response(42, &[0xff, 0])), "h'ff00'");
+        assert_eq!(payload(&response(60, &[0x82])), "h'82'");
+        assert_eq!(payload(&response(0, b"")), serde_json::Value::Null);
+    }
+}

@@ -1,0 +1,55 @@
+//! `freshen device`: runs a device.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+
+use crate::config::{Overrides, Settings};
+use crate::device;
+
+/// Run a device: an OCF server that keeps its own software fresh
+#[derive(clap::Args)]
+#[command(after_help = "Example: a device in clear on this machine, for trying things out:\n  \
+    freshen device --state /tmp/camera --coap 127.0.0.1:5683 --insecure\n\n\
+    When it can be used, it prints one JSON line with its addresses.")]
+pub(super) struct Args {
+    /// Configuration file; resources/device.toml explains every key
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Directory for everything the device keeps: its state, packages and slots
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Address to serve in clear, instead of the configured ones; port 0 takes any free one
+    #[arg(long, value_name = "ADDR:PORT")]
+    coap: Vec<SocketAddr>,
+    /// Address to serve over DTLS, instead of the configured ones
+    #[arg(long, value_name = "ADDR:PORT")]
+    coaps: Vec<SocketAddr>,
+    /// Serve everything in clear and without access control; loopback addresses only
+    #[arg(long)]
+    insecure: bool,
+}
+
+/// Where a device keeps its state when nobody says.
+const STATE_DEFAULT: &str = "freshen-state";
+
+pub(super) fn run(args: Args) -> anyhow::Result<()> {
+    let overrides = Overrides { coap: args.coap, coaps: args.coaps, insecure: args.insecure };
+    let settings = Settings::load(args.config.as_deref(), &overrides)?;
+    let state = args.state.unwrap_or_else(|| {
+        tracing::warn!("no --state; everything is kept in ./{STATE_DEFAULT}");
+        STATE_DEFAULT.into()
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(device::run(settings, &state, |ready| {
+        let line = serde_json::to_string(ready).expect("a line of texts can be written");
+        println!("{line}");
+    }))?;
+    // A worker that cannot be interrupted must not hold up the end.
+    runtime.shutdown_background();
+    Ok(())
+}

@@ -1,0 +1,361 @@
+//! From the file's shapes to settings that make sense.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use url::Url;
+
+use super::{
+    Ca, Certified, Credentials, Device, Error, Install, InstallKind, Listen, Method, Onboarding,
+    Overrides, PreSharedKey, Secret, Settings, Update, raw, read,
+};
+
+/// The longest text of the OCF models' string properties, characters.
+const TEXT_MAX: usize = 64;
+
+/// Clients that can be known by a shared key before there is an owner.
+const PSK_MAX: usize = 64;
+
+/// Bytes of a shared key: OCF uses 16; below that a key can be guessed.
+const PSK_BYTES: RangeInclusive<usize> = 16..=64;
+
+/// Schemes that can be spoken at all.
+const SCHEMES: [&str; 4] = ["https", "coaps", "http", "coap"];
+
+pub(super) fn settings(
+    file: raw::File,
+    base: &Path,
+    overrides: &Overrides,
+) -> Result<Settings, Error> {
+    Ok(Settings {
+        device: device(file.device)?,
+        listen: listen(file.listen, overrides)?,
+        onboarding: onboarding(file.onboarding, base)?,
+        credentials: credentials(file.credentials, base)?,
+        update: update(file.update, base)?,
+        install: install(file.install, base)?,
+    })
+}
+
+fn device(raw: raw::Device) -> Result<Device, Error> {
+    let manufactured = raw.manufactured.unwrap_or("1970-01-01T00:00:00Z".into());
+    let vendor = text("device.vendor", raw.vendor, "example.com")?;
+    if !is_host_name(&vendor) {
+        return wrong("device.vendor", &vendor, "a domain of the vendor, such as \"example.com\"");
+    }
+    Ok(Device {
+        name: text("device.name", raw.name, "freshen device")?,
+        manufacturer: text("device.manufacturer", raw.manufacturer, "freshen")?,
+        vendor,
+        class: text("device.class", raw.class, "device-1")?,
+        version: text("device.version", raw.version, "0.0.0")?,
+        manufactured: match DateTime::parse_from_rfc3339(&manufactured) {
+            Ok(time) => time.with_timezone(&Utc),
+            Err(_) => {
+                return wrong(
+                    "device.manufactured",
+                    &manufactured,
+                    "a date and time in quotes, such as \"2026-01-09T14:30:00Z\"",
+                );
+            }
+        },
+    })
+}
+
+fn listen(raw: raw::Listen, overrides: &Overrides) -> Result<Listen, Error> {
+    let insecure = overrides.insecure || raw.insecure.unwrap_or(false);
+    let resolve = |key, texts: Option<Vec<String>>, given: &[SocketAddr]| match texts {
+        _ if !given.is_empty() => Ok(given.to_vec()),
+        Some(texts) => addresses(key, &texts),
+        // What nobody chose must not stand in the way.
+        None if insecure => addresses(key, &["127.0.0.1:0".into(), "[::1]:0".into()]),
+        None => addresses(key, &["0.0.0.0:0".into(), "[::]:0".into()]),
+    };
+    let coap = resolve("listen.coap", raw.coap, &overrides.coap)?;
+    let coaps = resolve("listen.coaps", raw.coaps, &overrides.coaps)?;
+    if insecure && let Some(open) = coap.iter().chain(&coaps).find(|a| !a.ip().is_loopback()) {
+        return Err(Error::Insecure(*open));
+    }
+    if coap.is_empty() && coaps.is_empty() {
+        return wrong("listen.coap", "[]", "an address here or in listen.coaps");
+    }
+    Ok(Listen { coap, coaps, multicast: raw.multicast.unwrap_or(true), insecure })
+}
+
+fn addresses(key: &str, texts: &[String]) -> Result<Vec<SocketAddr>, Error> {
+    let address = |text: &String| match text.parse() {
+        Ok(address) => Ok(address),
+        Err(_) => wrong(key, text, "ADDRESS:PORT, such as \"0.0.0.0:5683\" or \"[::]:0\""),
+    };
+    texts.iter().map(address).collect()
+}
+
+fn onboarding(raw: raw::Onboarding, base: &Path) -> Result<Onboarding, Error> {
+    let keys = ["onboarding.mfg_cert", "onboarding.mfg_key", "onboarding.mfg_roots"];
+    let manufacturer = certified(keys, raw.mfg_cert, raw.mfg_key, raw.mfg_roots, base)?;
+    let methods = match raw.methods {
+        None if manufacturer.is_some() => {
+            vec![Method::JustWorks, Method::RandomPin, Method::ManufacturerCertificate]
+        }
+        None => vec![Method::JustWorks, Method::RandomPin],
+        Some(words) => words.iter().map(|word| method(word)).collect::<Result<_, _>>()?,
+    };
+    if methods.contains(&Method::ManufacturerCertificate) && manufacturer.is_none() {
+        return wrong("onboarding.methods", "mfgcert", "mfg_cert, mfg_key and mfg_roots beside it");
+    }
+    Ok(Onboarding { methods, manufacturer })
+}
+
+fn method(word: &str) -> Result<Method, Error> {
+    match word {
+        "jw" => Ok(Method::JustWorks),
+        "rdp" => Ok(Method::RandomPin),
+        "mfgcert" => Ok(Method::ManufacturerCertificate),
+        _ => wrong("onboarding.methods", word, "\"jw\", \"rdp\" or \"mfgcert\""),
+    }
+}
+
+fn credentials(raw: raw::Credentials, base: &Path) -> Result<Credentials, Error> {
+    let keys = ["credentials.cert", "credentials.key", "credentials.roots"];
+    if raw.psk.len() > PSK_MAX {
+        return wrong("credentials.psk", &raw.psk.len(), format!("at most {PSK_MAX} entries"));
+    }
+    let mut psk: Vec<PreSharedKey> = Vec::new();
+    for entry in raw.psk {
+        let identity = text("credentials.psk.identity", Some(entry.identity), "")?;
+        if psk.iter().any(|known| known.identity == identity) {
+            return wrong("credentials.psk.identity", &identity, "each identity only once");
+        }
+        let Some(key) = hex(&entry.key_hex).filter(|key| PSK_BYTES.contains(&key.len())) else {
+            let key = format!("credentials.psk.key_hex (of {identity})");
+            let (least, most) = PSK_BYTES.into_inner();
+            let expected = format!("{} to {} hexadecimal digits", least * 2, most * 2);
+            return Err(Error::Value { key, value: "(not shown)".into(), expected });
+        };
+        psk.push(PreSharedKey { identity, key: Secret::new(key) });
+    }
+    let certificate = certified(keys, raw.cert, raw.key, raw.roots, base)?;
+    Ok(Credentials { psk, certificate })
+}
+
+/// All three or none.
+fn certified(
+    [chain_key, key_key, roots_key]: [&str; 3],
+    chain: Option<String>,
+    key: Option<String>,
+    roots: Option<Vec<String>>,
+    base: &Path,
+) -> Result<Option<Certified>, Error> {
+    let (chain, key, roots) = match (chain, key, roots) {
+        (None, None, None) => return Ok(None),
+        (Some(chain), Some(key), Some(roots)) => (chain, key, roots),
+        (None, ..) => return wrong(chain_key, "(absent)", "a file, as the others are given"),
+        (_, None, _) => return wrong(key_key, "(absent)", "a file, as the others are given"),
+        (.., None) => {
+            return wrong(roots_key, "(absent)", "a list of files, as the others are given");
+        }
+    };
+    let roots: Vec<String> = roots
+        .iter()
+        .map(|file| pem(roots_key, file, base, "CERTIFICATE"))
+        .collect::<Result<_, _>>()?;
+    Ok(Some(Certified {
+        chain: pem(chain_key, &chain, base, "CERTIFICATE")?,
+        key: Secret::new(pem(key_key, &key, base, "PRIVATE KEY")?.into_bytes()),
+        roots,
+    }))
+}
+
+fn update(raw: raw::Update, base: &Path) -> Result<Update, Error> {
+    let allow_schemes =
+        raw.allow_schemes.unwrap_or_else(|| vec!["https".to_owned(), "coaps".to_owned()]);
+    if let Some(odd) = allow_schemes.iter().find(|scheme| !SCHEMES.contains(&&***scheme)) {
+        return wrong("update.allow_schemes", odd, "\"https\", \"coaps\", \"http\" or \"coap\"");
+    }
+    if let Some(odd) = raw.allow_hosts.iter().find(|host| !is_host_pattern(host)) {
+        return wrong(
+            "update.allow_hosts",
+            odd,
+            "a host such as \"updates.example.com\", all of a domain as \".example.com\", an \
+             address, or \"*\"; no scheme, port or path",
+        );
+    }
+    let port = |port: i64| number("update.allow_ports", Some(port), 1, 1..=65_535);
+    Ok(Update {
+        href: href(raw.href.unwrap_or("/softwareupdateResURI".into()))?,
+        builtin_url: builtin_url(raw.builtin_url.unwrap_or_default(), &allow_schemes)?,
+        purl_max: number("update.purl_max", raw.purl_max, 64, 64..=1024)?,
+        trust: raw
+            .trust
+            .iter()
+            .map(|file| pem("update.trust", file, base, "PUBLIC KEY"))
+            .collect::<Result<_, _>>()?,
+        ca: match raw.ca.as_deref() {
+            None | Some("webpki") => Ca::WebPki,
+            Some(file) => Ca::Pem(pem("update.ca", file, base, "CERTIFICATE")?),
+        },
+        allow_hosts: raw.allow_hosts,
+        allow_schemes,
+        allow_ports: raw.allow_ports.into_iter().map(port).collect::<Result<_, _>>()?,
+        allow_private: raw.allow_private,
+        allow_loopback: raw.allow_loopback,
+        bandwidth_max: number("update.bandwidth_max", raw.bandwidth_max, 0, 0..=i64::MAX)?,
+    })
+}
+
+/// A path that no other resource has.
+fn href(path: String) -> Result<String, Error> {
+    let segments = path.strip_prefix('/').unwrap_or_default();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+    let good = path.len() <= 256
+        && segments.split('/').all(|segment| !segment.is_empty() && segment.chars().all(plain));
+    let taken = ["/oic/", "/oc/wk/", "/.well-known/"].iter().any(|own| path.starts_with(own))
+        || path == "/updatestatus";
+    if good && !taken {
+        return Ok(path);
+    }
+    wrong("update.href", &path, "a path such as \"/softwareupdateResURI\" that is not taken")
+}
+
+fn builtin_url(text: String, schemes: &[String]) -> Result<Option<String>, Error> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let good = Url::parse(&text)
+        .is_ok_and(|url| schemes.iter().any(|scheme| scheme == url.scheme()) && url.has_host());
+    if good {
+        return Ok(Some(text));
+    }
+    let expected = format!("a whole URL that begins with one of {}", schemes.join(", "));
+    wrong("update.builtin_url", &text, expected)
+}
+
+fn install(raw: raw::Install, base: &Path) -> Result<Install, Error> {
+    let kind = match (raw.kind.as_deref().unwrap_or("slots"), raw.file) {
+        ("slots", None) => InstallKind::Slots,
+        ("slots", Some(file)) => {
+            return wrong("install.file", &file, "it only with kind = \"file\"");
+        }
+        ("file", Some(file)) if !file.is_empty() => InstallKind::File(relative(base, &file)),
+        ("file", _) => {
+            return wrong("install.file", "(absent)", "the path of the file to replace");
+        }
+        (other, _) => return wrong("install.kind", other, "\"slots\" or \"file\""),
+    };
+    let seconds =
+        |key, value, default| number(key, value, default, 1..=86_400).map(Duration::from_secs);
+    let install = Install {
+        kind,
+        activate: command("install.activate", raw.activate, base)?,
+        health: command("install.health", raw.health, base)?,
+        health_timeout: seconds("install.health_timeout_s", raw.health_timeout_s, 30)?,
+        confirm_timeout: seconds("install.confirm_timeout_s", raw.confirm_timeout_s, 120)?,
+        tries: number("install.tries", raw.tries, 3, 1..=10)?,
+    };
+    if install.confirm_timeout < install.health_timeout {
+        let value = install.confirm_timeout.as_secs();
+        return wrong("install.confirm_timeout_s", &value, "at least health_timeout_s");
+    }
+    Ok(install)
+}
+
+/// A program and its arguments. A program given by a path is looked for beside the configuration;
+/// one given by its name alone, where the system looks.
+fn command(key: &str, mut words: Vec<String>, base: &Path) -> Result<Vec<String>, Error> {
+    let Some(program) = words.first_mut() else { return Ok(words) };
+    if program.is_empty() || words.iter().any(|word| word.contains('\0')) {
+        return wrong(key, "[\"\"]", "a program and its arguments, such as [\"/usr/bin/check\"]");
+    }
+    if let Some(program) = words.first_mut()
+        && program.contains('/')
+    {
+        *program = relative(base, program).to_string_lossy().into_owned();
+    }
+    Ok(words)
+}
+
+/// What the path means, seen from the configuration file.
+fn relative(base: &Path, path: &str) -> PathBuf {
+    base.join(path)
+}
+
+/// The text of a PEM file that holds at least one `label`.
+fn pem(key: &str, file: &str, base: &Path, label: &str) -> Result<String, Error> {
+    let path = relative(base, file);
+    let text = read(&path).map_err(|source| Error::Named { key: key.into(), path, source })?;
+    let begins = |line: &str| {
+        line.strip_prefix("-----BEGIN ")
+            .is_some_and(|rest| rest.ends_with(&format!("{label}-----")))
+    };
+    if text.lines().any(|line| begins(line.trim_end())) {
+        return Ok(text);
+    }
+    wrong(key, file, format!("a PEM file with a line \"-----BEGIN {label}-----\""))
+}
+
+fn text(key: &str, value: Option<String>, default: &str) -> Result<String, Error> {
+    let value = value.unwrap_or_else(|| default.to_owned());
+    let length = value.chars().count();
+    if (1..=TEXT_MAX).contains(&length) && !value.chars().any(char::is_control) {
+        return Ok(value);
+    }
+    wrong(key, &value, format!("1 to {TEXT_MAX} characters, none of them control characters"))
+}
+
+fn number<T: TryFrom<i64>>(
+    key: &str,
+    value: Option<i64>,
+    default: i64,
+    range: RangeInclusive<i64>,
+) -> Result<T, Error> {
+    let value = value.unwrap_or(default);
+    match T::try_from(value) {
+        Ok(number) if range.contains(&value) => Ok(number),
+        _ if *range.end() == i64::MAX => wrong(key, &value, "0 or more"),
+        _ => wrong(key, &value, format!("{} to {}", range.start(), range.end())),
+    }
+}
+
+fn is_host_name(name: &str) -> bool {
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    };
+    name.len() <= 253 && name.split('.').all(label)
+}
+
+fn is_host_pattern(pattern: &str) -> bool {
+    let name = pattern.strip_prefix('*').unwrap_or(pattern);
+    match name.strip_prefix('.') {
+        Some(domain) => is_host_name(domain),
+        None => {
+            pattern == "*" || is_host_name(pattern) || pattern.parse::<std::net::IpAddr>().is_ok()
+        }
+    }
+}
+
+fn hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
+}
+
+fn wrong<T>(
+    key: &str,
+    value: &(impl std::fmt::Display + ?Sized),
+    expected: impl Into<String>,
+) -> Result<T, Error> {
+    let quoted = |value: String| match value.parse::<i64>() {
+        Err(_) if !value.starts_with(['(', '[']) => format!("{value:?}"),
+        _ => value,
+    };
+    let value = quoted(value.to_string());
+    Err(Error::Value { key: key.into(), value, expected: expected.into() })
+}

@@ -1,0 +1,398 @@
+//! The loop.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use uuid::Uuid;
+
+use super::keeper::{Keeper, Rejected};
+use super::secure::{Event, Secure};
+use super::setup::{Error, Parts};
+use super::sleep;
+use super::watchers::Meter;
+use super::workshop::Workshop;
+use crate::clock::{self, Instant, Now};
+use crate::coap::{self, Notify, Peer, Reception, Request, Response, Ticket};
+use crate::config::Settings;
+use crate::dtls;
+use crate::net::{Arrival, Inbox, Path, Service, Sockets};
+use crate::ocf::{self, About, Answer, Pending, Resource, Site};
+use crate::store::Ledger;
+use crate::update::{self, Effect, Input, Report, Rules, State, WorkId};
+
+/// How long to wait before a report that could not be committed is tried again.
+const COMMIT_AGAIN: Duration = Duration::from_secs(1);
+
+/// Batches of datagrams taken in one turn: other things must have theirs under a flood.
+const BATCHES_MAX: usize = 16;
+
+/// How often the network interfaces are looked at anew.
+const INTERFACES_EVERY: Duration = Duration::from_secs(30);
+
+/// What `freshen device` prints when it can be used.
+#[derive(Debug, Serialize)]
+pub struct Ready {
+    /// Always `ready`.
+    pub event: &'static str,
+    /// The device's identifier.
+    pub di: Uuid,
+    /// Addresses served in clear.
+    pub coap: Vec<String>,
+    /// Addresses served over DTLS.
+    pub coaps: Vec<String>,
+    /// Whether an onboarding tool owns it.
+    pub owned: bool,
+}
+
+/// Runs a device until it is told to stop (SIGTERM, SIGINT). `ready` is called once it can be used.
+///
+/// # Errors
+///
+/// What kept it from starting, in words for a person.
+pub async fn run(
+    settings: Settings,
+    directory: &std::path::Path,
+    ready: impl FnOnce(&Ready),
+) -> Result<(), Error> {
+    let mut stop = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+    let [Ok(terminate), Ok(interrupt)] = &mut stop else {
+        return Err(Error::Start("the system gives no signals".into()));
+    };
+    let (mut device, effects) = Device::start(settings, directory)?;
+    let now = clock::now();
+    device.carry_out(effects, now);
+    device.settle(now);
+    ready(&device.ready);
+    device.live(terminate, interrupt).await;
+    Ok(())
+}
+
+struct Device {
+    about: About,
+    rules: Rules,
+    open: bool,
+    ready: Ready,
+    keeper: Keeper<Ledger>,
+    sockets: Sockets,
+    coap: coap::Endpoint,
+    secure: Secure,
+    /// The interface by which each path's datagrams came last.
+    ways: Vec<u32>,
+    workshop: Workshop,
+    meter: Meter,
+    /// A report that the disk refused to let us act on.
+    held: Option<(WorkId, Report, Instant)>,
+    /// What watchers were told last.
+    announced: State,
+    interfaces_read: Instant,
+}
+
+impl Device {
+    fn start(
+        settings: Settings,
+        directory: &std::path::Path,
+    ) -> Result<(Self, Vec<Effect>), Error> {
+        let Parts { about, rules, open, ready, ledger, state, sockets, coap, secure, bench } =
+            Parts::make(settings, directory)?;
+        let (keeper, effects) = Keeper::resume(ledger, &state, &rules).map_err(Error::keep)?;
+        let workshop = Workshop::open(bench).map_err(|error| Error::Start(error.to_string()))?;
+        let announced = keeper.state().clone();
+        let device = Self {
+            about,
+            rules,
+            open,
+            ready,
+            keeper,
+            sockets,
+            coap,
+            secure,
+            ways: Vec::new(),
+            workshop,
+            meter: Meter::default(),
+            held: None,
+            announced,
+            interfaces_read: clock::now().mono,
+        };
+        Ok((device, effects))
+    }
+
+    async fn live(&mut self, terminate: &mut Signal, interrupt: &mut Signal) {
+        let mut inbox = Inbox::new();
+        loop {
+            let now = clock::now();
+            let deadline = self.deadline(now);
+            tokio::select! {
+                () = self.sockets.ready() => self.receive(&mut inbox),
+                (work, report) = self.workshop.report() => {
+                    self.reported(work, report, clock::now());
+                }
+                () = sleep::until(deadline, now.mono) => {}
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+            self.wake(clock::now());
+        }
+        // Nothing is lost: what is not on disk was never said, and work is taken up again.
+        self.workshop.abort();
+        tracing::info!("stopped");
+    }
+
+    /// When to wake at the latest: the nearest of everything that is ever waited for.
+    fn deadline(&self, now: Now) -> Option<Instant> {
+        let engine = update::next_wake(self.keeper.state(), now).map(|wait| now.mono + wait);
+        [
+            engine,
+            self.coap.deadline().map(|(at, _)| at),
+            self.secure.deadline(),
+            self.held.as_ref().map(|(_, _, at)| *at),
+            self.meter.next(),
+            Some(self.interfaces_read + INTERFACES_EVERY),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn receive(&mut self, inbox: &mut Inbox) {
+        for _ in 0..BATCHES_MAX {
+            if !self.sockets.receive(inbox) {
+                break;
+            }
+            let now = clock::now();
+            for arrival in inbox.arrivals() {
+                self.arrived(&arrival, now);
+            }
+            self.settle(now);
+        }
+    }
+
+    fn arrived(&mut self, arrival: &Arrival<'_>, now: Now) {
+        let way = usize::from(arrival.path.0);
+        if self.ways.len() <= way {
+            self.ways.resize(way + 1, 0);
+        }
+        self.ways[way] = arrival.interface;
+        if arrival.service == Service::Secure {
+            let from = dtls::Path { remote: arrival.remote, socket: arrival.path.0 };
+            return self.secure.handle_datagram(from, arrival.bytes, now);
+        }
+        let peer = Peer { remote: arrival.remote, socket: arrival.path.0, session: 0 };
+        let reception = if arrival.multicast { Reception::Multicast } else { Reception::Unicast };
+        self.coap.handle_datagram(peer, reception, arrival.bytes, now.mono);
+    }
+
+    /// Whatever has fallen due.
+    fn wake(&mut self, now: Now) {
+        if self.coap.deadline().is_some_and(|(at, _)| at <= now.mono) {
+            self.coap.handle_timeout(now.mono);
+        }
+        if self.secure.deadline().is_some_and(|at| at <= now.mono) {
+            self.secure.handle_timeout(now);
+        }
+        if self.held.as_ref().is_some_and(|(_, _, at)| *at <= now.mono)
+            && let Some((work, report, _)) = self.held.take()
+        {
+            self.reported(work, report, now);
+        }
+        let progressed =
+            self.workshop.progress().is_some_and(|work| self.meter.read(work, now.mono));
+        if progressed {
+            self.tell(Resource::UpdateStatus, Notify::NonConfirmable, now);
+        }
+        if now.mono - self.interfaces_read >= INTERFACES_EVERY {
+            self.interfaces_read = now.mono;
+            self.sockets.refresh();
+        }
+        self.settle(now);
+    }
+
+    /// Carries on until nothing is left to do now: the engine's next stages, answers, datagrams.
+    fn settle(&mut self, now: Now) {
+        loop {
+            self.drain(now);
+            if !update::is_due(self.keeper.state(), now) || self.held.is_some() {
+                break;
+            }
+            if self.take(Input::Tick, now).is_err() {
+                break;
+            }
+        }
+        self.sockets.flush();
+    }
+
+    fn drain(&mut self, now: Now) {
+        self.drain_sessions(now);
+        while let Some(output) = self.coap.poll_output() {
+            match output {
+                coap::Output::Datagram { peer, bytes } if peer.session == 0 => {
+                    self.sockets.send(Path(peer.socket), peer.remote, bytes);
+                }
+                coap::Output::Datagram { peer, bytes } => {
+                    self.secure.send(peer, &bytes, now);
+                    self.drain_sessions(now);
+                }
+                coap::Output::Request { ticket, peer, reception, request } => {
+                    self.requested(ticket, peer, reception, request, now);
+                }
+                // The device asks nobody anything.
+                coap::Output::Response { .. }
+                | coap::Output::Part { .. }
+                | coap::Output::Failed { .. } => {}
+            }
+        }
+    }
+
+    fn drain_sessions(&mut self, now: Now) {
+        while let Some(event) = self.secure.poll_event() {
+            match event {
+                Event::Datagram { path, bytes } => {
+                    self.sockets.send(Path(path.socket), path.remote, bytes);
+                }
+                Event::Data { peer, bytes } => {
+                    self.coap.handle_datagram(peer, Reception::Unicast, &bytes, now.mono);
+                }
+                Event::Ended(peer) => self.coap.session_ended(peer),
+            }
+        }
+    }
+
+    fn requested(
+        &mut self,
+        ticket: Ticket,
+        peer: Peer,
+        reception: Reception,
+        request: Request,
+        now: Now,
+    ) {
+        let endpoints =
+            if Resource::needs_endpoints(&request) { self.endpoints(peer) } else { Vec::new() };
+        let subject = self.secure.subject(peer);
+        match ocf::answer(&self.site(&endpoints, now), &subject, reception, request) {
+            Answer::Silence => self.coap.ignore(ticket, now.mono),
+            Answer::Reply(response, watched) => {
+                let topic = watched.and_then(Resource::topic);
+                self.coap.respond(ticket, response, topic, now.mono);
+            }
+            Answer::Order(command, pending) => {
+                tracing::info!("{} at {} asks: {:?}", command.asker, peer.remote, command.ask);
+                let result = self.take(Input::Command(command), now);
+                let response = self.ordered(&pending, result, now);
+                self.coap.respond(ticket, response, None, now.mono);
+            }
+        }
+    }
+
+    fn ordered(&self, pending: &Pending, result: Result<(), Rejected>, now: Now) -> Response {
+        let site = self.site(&[], now);
+        match result {
+            Ok(()) => pending.done(&site, None),
+            Err(Rejected::Refused(refusal)) => {
+                tracing::info!("refused: {refusal}");
+                pending.done(&site, Some(&refusal))
+            }
+            Err(rejected @ Rejected::NotDurable(_)) => {
+                tracing::error!("{rejected}");
+                Pending::not_durable()
+            }
+        }
+    }
+
+    fn reported(&mut self, work: WorkId, report: Report, now: Now) {
+        match self.take(Input::Reported { work, report: report.clone() }, now) {
+            Ok(()) => {}
+            Err(Rejected::Refused(refusal)) => tracing::debug!("work {}: {refusal}", work.0),
+            Err(rejected @ Rejected::NotDurable(_)) => {
+                tracing::error!("{rejected}");
+                self.held = Some((work, report, now.mono + COMMIT_AGAIN));
+            }
+        }
+    }
+
+    /// Decide, commit, adopt; then let it be seen.
+    fn take(&mut self, input: Input, now: Now) -> Result<(), Rejected> {
+        let effects = self.keeper.take(input, &self.rules, now)?;
+        self.carry_out(effects, now);
+        Ok(())
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>, now: Now) {
+        for effect in effects {
+            match effect {
+                Effect::Notify { terminal } => self.announce(terminal, now),
+                Effect::Abort => self.workshop.abort(),
+                Effect::Tidy { keep } => self.workshop.tidy(keep),
+                Effect::Work { work, task } => {
+                    let offer = self.keeper.state().phase.offer();
+                    let expected = offer.map_or(0, |offer| offer.size);
+                    self.workshop.begin(work, task, expected);
+                }
+            }
+        }
+        self.meter.restart(self.workshop.progress(), now.mono);
+    }
+
+    fn announce(&mut self, terminal: bool, now: Now) {
+        let state = self.keeper.state();
+        log(&self.announced, state);
+        let changed = ocf::changed(&self.announced, state, terminal);
+        self.announced = state.clone();
+        let kind = if terminal { Notify::Confirmable } else { Notify::NonConfirmable };
+        for resource in changed {
+            self.tell(resource, kind, now);
+        }
+    }
+
+    fn tell(&mut self, resource: Resource, kind: Notify, now: Now) {
+        let Some(topic) = resource.topic() else { return };
+        let site = Site {
+            about: &self.about,
+            state: self.keeper.state(),
+            progress: self.meter.shown(),
+            endpoints: &[],
+            open: self.open,
+            now,
+        };
+        self.coap
+            .notify(topic, kind, now.mono, |watcher| ocf::render(&site, resource, watcher.request));
+    }
+
+    fn site<'a>(&'a self, endpoints: &'a [String], now: Now) -> Site<'a> {
+        Site {
+            about: &self.about,
+            state: self.keeper.state(),
+            progress: self.meter.shown(),
+            endpoints,
+            open: self.open,
+            now,
+        }
+    }
+
+    /// The endpoints that this peer could use, as links name them.
+    fn endpoints(&self, peer: Peer) -> Vec<String> {
+        let way = self.ways.get(usize::from(peer.socket)).copied().unwrap_or_default();
+        self.sockets
+            .endpoints(way, peer.remote)
+            .map(|(service, address)| match service {
+                Service::Clear => format!("coap://{address}"),
+                Service::Secure => format!("coaps://{address}"),
+            })
+            .collect()
+    }
+}
+
+/// The update's life story.
+fn log(before: &State, after: &State) {
+    let (from, to) = (before.phase.name(), after.phase.name());
+    if from != to {
+        let version = after.phase.offer().or(before.phase.offer());
+        let version = version.map_or("", |offer| &*offer.version);
+        tracing::info!("{from} -> {to} {version}");
+    }
+    match &after.outcome {
+        outcome if *outcome == before.outcome => {}
+        update::Outcome::None => {}
+        update::Outcome::Success => tracing::info!("success: {} runs", after.running.version),
+        update::Outcome::Failed(failure) => tracing::warn!("failed: {}", failure.detail),
+    }
+}

@@ -1,0 +1,230 @@
+//! From settings to machines.
+
+use std::path::{Path, PathBuf};
+
+use super::identity::Identity;
+use super::keeper::{Rejected, decode};
+use super::run::Ready;
+use super::secure::Secure;
+use super::workshop::Bench;
+use crate::coap;
+use crate::config::{self, Settings};
+use crate::dtls;
+use crate::fetch::{self, Fetcher, Roots};
+use crate::install::{self, Installer};
+use crate::net::{self, Service, Sockets};
+use crate::ocf::About;
+use crate::package::{self, Trust};
+use crate::store::{self, Found, Ledger};
+use crate::update::{self, Failure, FailureKind, Outcome, Rules, State};
+
+/// Longest body that a device takes in blocks, bytes: a certificate chain and its frame.
+const BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// Critical options of OCF: the versions of the content format asked for and sent.
+const OCF_OPTIONS: [u16; 2] = [2049, 2053];
+
+/// What kept a device from starting.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The state directory.
+    #[error("{0}")]
+    Store(#[from] store::Error),
+    /// A socket.
+    #[error("{0}")]
+    Net(#[from] net::Error),
+    /// The keys that may sign packages.
+    #[error("update.trust: {0}")]
+    Trust(String),
+    /// What may be fetched.
+    #[error("update: {0}")]
+    Fetch(#[from] fetch::Error),
+    /// Keys and certificates for secure sessions.
+    #[error("credentials: {0}")]
+    Credentials(dtls::Error),
+    /// How software is installed.
+    #[error("install: {0}")]
+    Install(#[from] install::Error),
+    /// Something that the system refused.
+    #[error("cannot start: {0}")]
+    Start(String),
+}
+
+impl Error {
+    pub(super) fn keep(rejected: Rejected) -> Self {
+        match rejected {
+            Rejected::NotDurable(error) => Self::Store(error),
+            Rejected::Refused(refusal) => Self::Start(refusal.to_string()),
+        }
+    }
+}
+
+/// Everything that the loop owns, before it runs.
+pub(super) struct Parts {
+    pub(super) about: About,
+    pub(super) rules: Rules,
+    pub(super) open: bool,
+    pub(super) ready: Ready,
+    pub(super) ledger: Ledger,
+    pub(super) state: State,
+    pub(super) sockets: Sockets,
+    pub(super) coap: coap::Endpoint,
+    pub(super) secure: Secure,
+    pub(super) bench: Bench,
+}
+
+impl Parts {
+    /// Reads what is kept below `directory`, opens the sockets, and builds the machines.
+    pub(super) fn make(settings: Settings, directory: &Path) -> Result<Self, Error> {
+        let bench = bench(&settings, directory)?;
+        let (ledger, state) = state(&settings, directory, &bench.installer)?;
+        let identity = Identity::load(directory)?;
+        let (sockets, ready) = sockets(&settings, &identity)?;
+        let rules = Rules {
+            builtin_url: settings.update.builtin_url.clone(),
+            tries: settings.install.tries,
+            ..Rules::default()
+        };
+        let open = settings.listen.insecure;
+        let secure = Secure::new(&settings.credentials, seed()?)?;
+        Ok(Self {
+            about: about(settings, identity),
+            rules,
+            open,
+            ready,
+            ledger,
+            state,
+            sockets,
+            coap: coap::Endpoint::new(coap_config(), seed()?),
+            secure,
+            bench,
+        })
+    }
+}
+
+fn bench(settings: &Settings, directory: &Path) -> Result<Bench, Error> {
+    let update = &settings.update;
+    let trust = trust(&update.trust)?;
+    let fetcher = Fetcher::new(fetch::Settings {
+        allow_hosts: update.allow_hosts.clone(),
+        allow_schemes: update.allow_schemes.clone(),
+        allow_ports: update.allow_ports.clone(),
+        builtin_url: update.builtin_url.clone().unwrap_or_default(),
+        roots: match &update.ca {
+            config::Ca::WebPki => Roots::WebPki,
+            config::Ca::Pem(text) => Roots::Pem(text.clone()),
+        },
+        bandwidth_max: update.bandwidth_max,
+        private_addresses: update.allow_private,
+        loopback_addresses: update.allow_loopback,
+        limits: fetch::Limits::default(),
+    })?;
+    Ok(Bench {
+        fetcher,
+        installer: installer(&settings.install, directory)?,
+        trust,
+        identity: package::Identity::new(&settings.device.vendor, &settings.device.class),
+        stage: directory.join("stage"),
+        confirm_timeout: settings.install.confirm_timeout,
+    })
+}
+
+/// A device without keys serves everything and installs nothing.
+fn trust(pems: &[String]) -> Result<Trust, Error> {
+    if pems.is_empty() {
+        tracing::warn!("update.trust is empty: no package will be believed");
+        return Ok(Trust::default());
+    }
+    Trust::from_pem(pems).map_err(|error| Error::Trust(error.to_string()))
+}
+
+/// What the last life left, or the state of a new device.
+fn state(
+    settings: &Settings,
+    directory: &Path,
+    installer: &Installer,
+) -> Result<(Ledger, State), Error> {
+    let (ledger, found) = Ledger::open(directory, "update")?;
+    let device = &settings.device;
+    let mut state = State::new(&device.version, device.manufactured);
+    let kept = match &found {
+        Found::Nothing => return Ok((ledger, state)),
+        Found::Record(body) => decode(body),
+        Found::Damaged => None,
+    };
+    if let Some(kept) = kept {
+        return Ok((ledger, kept));
+    }
+    // Both copies are gone: the slot still says what runs, and everyone is told.
+    let detail = "the stored state was damaged and has been made anew from what is installed";
+    tracing::error!("{detail}");
+    if let Some(running) = installer.running()? {
+        state.running = update::Running { version: running.version, package: Some(running.digest) };
+    }
+    state.outcome = Outcome::Failed(Failure::new(FailureKind::Storage, detail));
+    Ok((ledger, state))
+}
+
+fn sockets(settings: &Settings, identity: &Identity) -> Result<(Sockets, Ready), Error> {
+    let mut sockets = Sockets::new();
+    let listen = &settings.listen;
+    let mut open = |addresses: &[std::net::SocketAddr], service| {
+        addresses
+            .iter()
+            .map(|address| Ok(sockets.listen(*address, service)?.to_string()))
+            .collect::<Result<Vec<_>, net::Error>>()
+    };
+    let coap = open(&listen.coap, Service::Clear)?;
+    let coaps = open(&listen.coaps, Service::Secure)?;
+    if listen.multicast
+        && let Err(error) = sockets.join_groups()
+    {
+        tracing::warn!("{error}");
+    }
+    let ready = Ready { event: "ready", di: identity.device, coap, coaps, owned: false };
+    Ok((sockets, ready))
+}
+
+fn about(settings: Settings, identity: Identity) -> About {
+    let device = settings.device;
+    About {
+        device: identity.device,
+        protocol_independent: identity.protocol_independent,
+        platform: identity.platform,
+        name: device.name,
+        manufacturer: device.manufacturer,
+        model: device.class,
+        manufactured: device.manufactured,
+        softwareupdate_href: settings.update.href,
+        purl_max: settings.update.purl_max,
+    }
+}
+
+fn coap_config() -> coap::Config {
+    coap::Config {
+        options_known: OCF_OPTIONS.to_vec(),
+        body_bytes_max: BODY_BYTES_MAX,
+        ..coap::Config::default()
+    }
+}
+
+fn seed() -> Result<[u8; 32], Error> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| Error::Start(error.to_string()))?;
+    Ok(seed)
+}
+
+fn installer(install: &config::Install, directory: &Path) -> Result<Installer, Error> {
+    let kind = match &install.kind {
+        config::InstallKind::Slots => install::Kind::Slots,
+        config::InstallKind::File(path) => install::Kind::File(PathBuf::clone(path)),
+    };
+    let settings = install::Settings {
+        kind,
+        activate: install.activate.clone(),
+        health: install.health.clone(),
+        health_timeout: install.health_timeout,
+        ..install::Settings::default()
+    };
+    Ok(Installer::open(settings, directory)?)
+}

@@ -1,0 +1,14 @@
+//! The device as others meet it: the real binary, real sockets, a real web server (nginx), and real
+//! CoAP clients (libcoap, aiocoap).
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod bench;
+#[path = "../fetch/certs.rs"]
+mod certs;
+mod lives;
+mod main_job;
+#[allow(dead_code, reason = "the log is for other tests")]
+#[path = "../fetch/nginx.rs"]
+mod nginx;
+mod wire;

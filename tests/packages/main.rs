@@ -1,0 +1,14 @@
+//! Packages against everything that could be wrong with them, and against programs we did not write.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod corpus;
+mod draft;
+mod flips;
+mod foreign;
+mod keys;
+mod mutations;
+mod negatives;
+mod oracles;
+mod tree;
+mod vectors;
