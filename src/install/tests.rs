@@ -4,6 +4,7 @@ mod attacks;
 mod cuts;
 mod life;
 mod model;
+mod power;
 
 use std::fs;
 use std::path::{Path, PathBuf};
