@@ -84,7 +84,8 @@ pub(super) struct LaneFull;
 pub(super) enum Retransmission {
     /// It was sent once more.
     Sent,
-    /// It was sent often enough; nobody is there.
+    /// It was sent often enough; nobody is there. [`MessageLayer::free`] follows, once it is known
+    /// what of that peer's should still be sent.
     GaveUp(Origin),
     /// There is nothing of that id any more.
     Gone,
@@ -198,14 +199,13 @@ impl MessageLayer {
         peer: Peer,
         id: u16,
         now: Instant,
-        newer: impl FnOnce(Origin) -> Option<Vec<u8>>,
+        newer: Option<Vec<u8>>,
     ) -> Retransmission {
         let Some(mut sent) = self.sent.remove(&(peer, id)) else { return Retransmission::Gone };
         if sent.retransmissions >= MAX_RETRANSMIT {
-            self.free(peer, now);
             return Retransmission::GaveUp(sent.origin);
         }
-        let id = match newer(sent.origin) {
+        let id = match newer {
             Some(bytes) => {
                 sent.bytes = bytes;
                 self.id(&peer)
@@ -253,7 +253,7 @@ impl MessageLayer {
     }
 
     /// One message fewer is on its way to the peer: the next may go.
-    fn free(&mut self, peer: Peer, now: Instant) {
+    pub(super) fn free(&mut self, peer: Peer, now: Instant) {
         let Some(lane) = self.lanes.get_mut(&peer) else { return };
         match lane.waiting.pop_front() {
             Some((origin, bytes)) => self.launch(peer, origin, bytes, now),
