@@ -4,6 +4,7 @@ mod application;
 mod basics;
 mod blocks;
 mod bounds;
+mod documents;
 mod freshness;
 mod fuzzing;
 mod groups;
