@@ -28,14 +28,14 @@ pub fn datagrams(input: &[u8]) {
                     server.respond(ticket, response, Some(Topic(1)), now);
                 }
                 Output::Datagram { bytes, .. } => {
-                    assert!(judge(&bytes) != Verdict::Malformed, "{bytes:x?}");
+                    assert!(is_formed(&bytes), "{bytes:x?}");
                     answers += 1;
                 }
                 other => panic!("{other:?}"),
             }
         }
         match verdict {
-            Verdict::Malformed | Verdict::Empty => {}
+            Verdict::Malformed | Verdict::Empty | Verdict::Other => {}
             Verdict::Silence => assert_eq!(answers, 0, "{datagram:x?}"),
             Verdict::Request => assert!(answers > 0, "{datagram:x?}"),
         }
@@ -56,6 +56,8 @@ enum Verdict {
     Empty,
     /// A confirmable request.
     Request,
+    /// A response, or a request that need not be answered.
+    Other,
 }
 
 fn judge(datagram: &[u8]) -> Verdict {
@@ -63,20 +65,26 @@ fn judge(datagram: &[u8]) -> Verdict {
     if first >> 6 != 1 {
         return Verdict::Silence;
     }
-    let kind = first >> 4 & 3;
-    let length = usize::from(first & 15);
-    let body = datagram.get(4 + length..).filter(|_| length <= 8);
-    let formed = body.is_some_and(options_end_well) && datagram.len() <= limits::DATAGRAM_BYTES_MAX;
-    let unknown = datagram.len() > limits::DATAGRAM_BYTES_MAX || length > 8;
-    match (kind, *code, formed) {
-        (2 | 3, ..) => Verdict::Silence,
-        (_, _, false) if unknown => Verdict::Malformed,
-        (_, _, false) => Verdict::Malformed,
-        (0, 0, _) if datagram.len() == 4 => Verdict::Empty,
-        (_, 0, _) => Verdict::Malformed,
-        (0, 1..32, _) => Verdict::Request,
-        _ => Verdict::Malformed,
+    match (first >> 4 & 3, *code) {
+        (2 | 3, _) => Verdict::Silence,
+        _ if !is_formed(datagram) => Verdict::Malformed,
+        (0, 0) => Verdict::Empty,
+        (0, 1..32) => Verdict::Request,
+        _ => Verdict::Other,
     }
+}
+
+fn is_formed(datagram: &[u8]) -> bool {
+    let Some([first, code, ..]) = datagram.get(..4) else { return false };
+    let length = match first & 15 {
+        length @ 0..13 => usize::from(length),
+        13 => 14 + usize::from(datagram.get(4).copied().unwrap_or(0)),
+        _ => return false,
+    };
+    let rest = datagram.get(4 + length..);
+    let short = datagram.len() <= limits::DATAGRAM_BYTES_MAX && length <= limits::TOKEN_BYTES_MAX;
+    let class = matches!(code >> 5, 0 | 2..=5);
+    class && short && rest.is_some_and(options_end_well) && (*code != 0 || datagram.len() == 4)
 }
 
 fn options_end_well(mut rest: &[u8]) -> bool {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::block::Block;
+use super::block::{Block, SIZE_EXPONENT_MAX};
 use super::codec::{self, Kind, Message, Token};
 use super::criticality;
 use super::endpoint::Endpoint;
@@ -103,6 +103,13 @@ impl Endpoint {
         now: Instant,
     ) -> Call {
         let call = self.new_call();
+        let long = request.payload.len() > BLOCK_BYTES_MAX;
+        if long || self.calls.len() >= CALLS_MAX {
+            let why = "a group takes no body in blocks";
+            let error = if long { CallError::Blocks(why) } else { CallError::Busy };
+            self.layer.outputs.push_back(Output::Failed { call, error });
+            return call;
+        }
         let token = self.new_token(call);
         let tail = codec::tail(&request.options, &request.payload);
         self.layer.non_confirmable(group, request.code, &token, &tail);
@@ -428,7 +435,11 @@ impl Endpoint {
     }
 
     /// Tells the server that nobody observes any more (RFC 7641 section 3.6).
+    /// A request of several blocks is not worth that: the next notification will be reset.
     fn deregister(&mut self, peer: Peer, mut request: Request, token: Token, now: Instant) {
+        if request.payload.len() > BLOCK_BYTES_MAX {
+            return;
+        }
         let call = self.new_call();
         request.options.set_uint(option::OBSERVE, DEREGISTER);
         let tail = codec::tail(&request.options, &request.payload);
@@ -533,6 +544,9 @@ impl Asking {
         (options, self.request.payload.clone())
     }
 }
+
+/// The longest body that goes in one message, bytes.
+const BLOCK_BYTES_MAX: usize = 16 << SIZE_EXPONENT_MAX;
 
 /// Observe in a request (RFC 7641 section 2).
 const REGISTER: u32 = 0;

@@ -263,7 +263,7 @@ fn a_body_that_is_too_long_is_refused_as_soon_as_that_is_known() {
 #[test]
 fn an_unfinished_body_is_given_up_after_its_lifetime() {
     let mut server = Server::new(application);
-    let mut put = |server: &mut Server, id, block: u8| {
+    let put = |server: &mut Server, id, block: u8| {
         let options: &[(u16, &[u8])] = &[(11, b"sink"), (BLOCK1, &[block])];
         server.ask(&message(CON, PUT, id, &[1], options, &[1; 16])).code
     };

@@ -3,10 +3,16 @@
 mod application;
 mod basics;
 mod blocks;
+mod bounds;
+mod documents;
+mod freshness;
 mod fuzzing;
+mod groups;
 mod hostile;
 mod messages;
+mod observation;
 mod options;
 mod pair;
 mod quick;
 mod raw;
+mod weather;
