@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use freshen::clock::{self, Now};
 use freshen::dtls::{
@@ -89,9 +89,9 @@ impl Driver {
         what: &str,
         mut wanted: impl FnMut(&Event) -> Option<T>,
     ) -> T {
-        let start = Instant::now();
+        let start = clock::now().mono;
         let mut seen = vec![];
-        while start.elapsed() < PATIENCE {
+        while clock::now().mono.since(start) < PATIENCE {
             for event in self.turn() {
                 if let Some(found) = wanted(&event) {
                     return found;
@@ -164,9 +164,9 @@ impl Server {
 
     /// Waits for an event that gives a value.
     pub(crate) fn until<T>(&self, what: &str, mut wanted: impl FnMut(&Event) -> Option<T>) -> T {
-        let start = Instant::now();
+        let start = clock::now().mono;
         let mut seen = vec![];
-        while let Some(left) = PATIENCE.checked_sub(start.elapsed()) {
+        while let Some(left) = PATIENCE.checked_sub(clock::now().mono.since(start)) {
             let Ok(event) = self.events.recv_timeout(left) else { break };
             if let Some(found) = wanted(&event) {
                 return found;
