@@ -134,23 +134,21 @@ impl Stage {
         let end = usize::from(how & 1);
         match what % 16 {
             0..=5 => {
-                let bytes = self.take(end)?;
+                let (end, bytes) = self.take(end);
                 self.deliver(end, &bytes);
             }
             6 => {
-                let bytes = self.take(end)?;
+                let (end, bytes) = self.take(end);
                 self.deliver(end, &bytes);
                 self.deliver(end, &bytes);
             }
-            7 => {
-                self.take(end)?;
-            }
+            7 => drop(self.take(end)),
             8 => {
-                let bytes = self.take(end)?;
+                let (end, bytes) = self.take(end);
                 self.queue(end).push_back(bytes);
             }
             9 | 10 => {
-                let mut bytes = self.take(end)?;
+                let (end, mut bytes) = self.take(end);
                 let [place, change] = script.array().ok()?;
                 let length = bytes.len().max(1);
                 let place = usize::from(place) * 7 % length;
@@ -158,7 +156,7 @@ impl Stage {
                 self.deliver(end, &bytes);
             }
             11 => {
-                let mut bytes = self.take(end)?;
+                let (end, mut bytes) = self.take(end);
                 bytes.truncate(usize::from(script.u8().ok()?));
                 self.deliver(end, &bytes);
             }
@@ -189,11 +187,13 @@ impl Stage {
         if end == 0 { to_client } else { to_server }
     }
 
-    /// The next datagram for this end; for the other one if there is none; nothing at all ends the
-    /// script early, unless time can make one.
-    fn take(&mut self, end: usize) -> Option<Vec<u8>> {
-        let next = self.queue(end).pop_front();
-        next.or_else(|| self.queue(1 - end).pop_front()).or(Some(vec![]))
+    /// The next datagram for this end, or for the other one, and for whom it is.
+    fn take(&mut self, end: usize) -> (usize, Vec<u8>) {
+        let other = 1 - end;
+        match self.queue(end).pop_front() {
+            Some(bytes) => (end, bytes),
+            None => (other, self.queue(other).pop_front().unwrap_or_default()),
+        }
     }
 
     fn deliver(&mut self, end: usize, bytes: &[u8]) {
@@ -322,8 +322,8 @@ mod tests {
         assert!(stage.sessions.iter().all(Option::is_some));
         stage.say(0, 30);
         assert_eq!(stage.sent[0].len(), 1);
-        let bytes = stage.take(1).unwrap();
-        stage.deliver(1, &bytes);
+        let (end, bytes) = stage.take(1);
+        stage.deliver(end, &bytes);
         assert!(stage.sent[0].is_empty(), "heard");
         assert!(corpus().len() > 15);
     }

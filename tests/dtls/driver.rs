@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use freshen::clock::{self, Now};
 use freshen::dtls::{
-    ClientPolicy, CloseReason, Config, Endpoint, Error, Output, Path, Policy, SessionId,
-    SessionInfo,
+    ClientPolicy, Config, Endpoint, Error, Output, Path, Policy, SessionId, SessionInfo,
 };
 
 /// Longer than any honest handshake takes on a busy machine.
@@ -21,7 +20,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 pub(crate) enum Event {
     Connected(SessionId, SessionInfo),
     Data(SessionId, Vec<u8>),
-    Closed(CloseReason),
+    Closed,
     Failed(Error),
 }
 
@@ -77,7 +76,7 @@ impl Driver {
                     self.events.push(Event::Connected(session, info));
                 }
                 Output::Data { session, bytes } => self.events.push(Event::Data(session, bytes)),
-                Output::Closed { reason, .. } => self.events.push(Event::Closed(reason)),
+                Output::Closed { .. } => self.events.push(Event::Closed),
                 Output::HandshakeFailed { reason, .. } => self.events.push(Event::Failed(reason)),
             }
         }
