@@ -119,14 +119,16 @@ fn handshakes() {
         let mut server = Endpoint::new(Config::default(), [1; 32]);
         server.set_policy(Policy { suites: vec![suite], ..server_policy.clone() });
         let mut client = Endpoint::new(Config::default(), [2; 32]);
-        let mut spent = Duration::ZERO;
+        let mut spent = vec![];
         for port in 1..=COUNT {
             let policy = ClientPolicy { suites: vec![suite], ..client_policy.clone() };
             let (time, session) = handshake(&mut server, &mut client, path(port, 2), policy);
             assert!(session.is_some());
-            spent += time;
+            spent.push(time);
         }
-        let each = spent / u32::from(COUNT);
+        // The median: what others do on the machine hits some handshakes and not others.
+        spent.sort();
+        let each = spent[spent.len() / 2];
         println!("{suite:?}: {:.0}/s in the server ({each:?} each)", 1.0 / each.as_secs_f64());
     }
 }
@@ -138,6 +140,8 @@ fn resident_bytes() -> usize {
 
 fn memory() {
     const COUNT: u16 = 4000;
+    // Kept, so that no suite is given the memory of the one before.
+    let mut servers = vec![];
     let (client_policy, server_policy) = policies();
     for suite in SUITES {
         let config = Config { sessions_max: 10_000, ..Config::default() };
@@ -152,6 +156,7 @@ fn memory() {
         }
         let each = (resident_bytes() - before) / usize::from(COUNT);
         println!("{suite:?}: {each} bytes an idle session");
+        servers.push(server);
     }
 }
 
