@@ -1,6 +1,7 @@
 //! `discover`: by address on the loopback interface, by multicast between network namespaces.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::peers::{Peer, python};
 use super::{Ran, freshen, run};
@@ -56,6 +57,31 @@ fn devices_of_other_hosts_are_found_by_multicast_over_both_families() {
     drop((ocf, plain));
 }
 
+#[test]
+fn a_device_that_listens_on_loopback_only_is_found_there_and_nowhere_else() {
+    let net = Network::new(1);
+    let state = tempfile::tempdir().unwrap();
+    let mut command = net.on_host(0, env!("CARGO_BIN_EXE_freshen"));
+    command.args(["device", "--insecure", "--coap", "127.0.0.1:0", "--coap", "[::1]:0"]);
+    let device = Peer::device(command.arg("--state").arg(state.path()));
+
+    let found = net.freshen_on(0, "discover --json").lines();
+    assert_eq!(found.len(), 1, "{found:?}");
+    // IPv6 has no way to a group over the loopback interface.
+    let address = found[0]["addresses"][0].as_str().unwrap();
+    assert!(address.starts_with("127.0.0.1:"), "{found:?}");
+    assert_eq!(found[0]["update"], "/softwareupdateResURI");
+
+    let nobody = net.freshen("discover --json").refused(1);
+    assert!(nobody.contains("nobody answered"), "{nobody}");
+    // The socket for multicast has every address of the host, but must not serve there.
+    let outside = net.freshen("get --timeout 3 10.77.0.2:5683/oic/res").refused(1);
+    assert!(outside.contains("no answer came"), "{outside}");
+    let inside = net.freshen_on(0, "get --json 127.0.0.1:5683/oic/d").lines();
+    assert_eq!(inside[0]["code"], "2.05");
+    drop(device);
+}
+
 /// A host of its own for the client, with a cable to each of several other hosts.
 struct Network {
     name: String,
@@ -64,12 +90,15 @@ struct Network {
 
 impl Network {
     fn new(hosts: usize) -> Self {
-        let net = Self { name: format!("freshen-{}", std::process::id()), hosts };
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let net = Self { name: format!("freshen-{}-{number}", std::process::id()), hosts };
         ip(&format!("netns add {}", net.name));
         ip(&format!("-n {} link set lo up", net.name));
         for n in 0..hosts {
             let (here, there) = (net.name.clone(), net.host(n));
             ip(&format!("netns add {there}"));
+            ip(&format!("-n {there} link set lo up"));
             ip(&format!("link add cable{n} netns {here} type veth peer name dev{n} netns {there}"));
             for (host, device, last) in
                 [(&here, format!("cable{n}"), 1), (&there, format!("dev{n}"), 2)]
@@ -100,6 +129,11 @@ impl Network {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name, env!("CARGO_BIN_EXE_freshen")]);
         run(command.args(arguments.split(' ')))
+    }
+
+    /// `freshen` on one of the other hosts.
+    fn freshen_on(&self, n: usize, arguments: &str) -> Ran {
+        run(self.on_host(n, env!("CARGO_BIN_EXE_freshen")).args(arguments.split(' ')))
     }
 }
 

@@ -40,6 +40,15 @@ impl Peer {
         peer
     }
 
+    /// Our own device; it has said that it is ready.
+    pub(crate) fn device(command: &mut Command) -> Self {
+        let mut peer = Self::start(command.stdout(Stdio::piped()), 0);
+        let mut line = String::new();
+        BufReader::new(peer.process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.starts_with("{\"event\":\"ready\""), "{line}");
+        peer
+    }
+
     pub(crate) fn start(command: &mut Command, port: u16) -> Self {
         let process = command.stderr(Stdio::null()).spawn();
         let process = process.unwrap_or_else(|error| panic!("{command:?}: {error}"));
