@@ -56,7 +56,13 @@ fn a_path_of_a_hundred_bytes_is_enough_even_for_the_hello() {
         let config = Config { datagram_bytes_max: 100, ..Config::default() };
         let mut pair = Pair::new(config, server);
         pair.connect(client);
-        assert!(pair.wire.len() > 1 || suite == Suite::PskAes128Ccm8, "the hello is in pieces");
+        let mut cookie_came = false;
+        while !cookie_came {
+            let datagram = pair.wire.pop_front().unwrap();
+            cookie_came = datagram.from == SERVER;
+            pair.deliver(&datagram);
+        }
+        assert!(pair.wire.len() > 1, "{suite:?}: the hello with the cookie is in pieces");
         pair.settle();
         assert!(pair.sessions().is_some(), "{suite:?}: {:?}", pair.said[SERVER].failed);
     }
@@ -80,7 +86,12 @@ fn certificates_that_break_a_rule_of_ocf_are_refused_on_both_sides() {
             |one| one.not_before = rcgen::date_time_ymd(2031, 1, 1),
             false,
         ),
-        ("a key that may not sign", CLIENT_NAME, |one| drop(one.key_usages.remove(0)), false),
+        (
+            "a key that may not sign",
+            CLIENT_NAME,
+            |one| one.key_usages = vec![rcgen::KeyUsagePurpose::KeyAgreement],
+            false,
+        ),
     ];
     let suite = Suite::EcdheEcdsaAes128Ccm8;
     for (what, name, change, is_good) in cases {
