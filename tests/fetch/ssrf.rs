@@ -193,7 +193,9 @@ fn no_redirection_leads_where_it_should_not() {
             error,
             Error::HostNotAllowed(_) | Error::Redirect(_) | Error::BadAnswer { .. }
         );
-        assert!(refusal, "{n}: {error:?}");
+        // A redirection may have a fragment, which is left away; then this is an unknown host.
+        let harmless = matches!(&error, Error::NameUnknown(name) if name == "updates.example");
+        assert!(refusal || harmless, "{n}: {error:?}");
     }
     nobody_was_heard(&heard);
 }
