@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::beneath::{Attributes, Beneath};
 use super::marker::Marker;
-use super::run::{self, Failed};
+use super::run::{self, Failed, Listener};
 use super::{Error, Program};
 use crate::package::{Digest, Manifest};
 use crate::worker::{Cancel, Progress};
@@ -109,7 +109,7 @@ impl Programmed {
         argv: &[String],
         marker: &Marker,
         payloads: &Path,
-        listen: Option<Box<dyn FnMut(&str) + Send>>,
+        listen: Option<Listener>,
         cancel: &Cancel,
     ) -> Result<(), Error> {
         let argv: Vec<String> = argv.iter().map(|word| filled_in(word, marker, payloads)).collect();
@@ -146,7 +146,7 @@ fn filled_in(word: &str, marker: &Marker, payloads: &Path) -> String {
 }
 
 /// Lines that say how far the program is, as bytes of payload.
-fn percent_to_bytes(progress: Progress, size: u64) -> Box<dyn FnMut(&str) + Send> {
+fn percent_to_bytes(progress: Progress, size: u64) -> Listener {
     let mut given = 0;
     Box::new(move |line| {
         let Some(percent) = percent(line) else { return };

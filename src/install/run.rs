@@ -16,6 +16,9 @@ use crate::worker::Cancel;
 /// What a command is told, beside its arguments.
 pub(super) type Environment = Vec<(&'static str, OsString)>;
 
+/// Gets every line that a command says.
+pub(super) type Listener = Box<dyn FnMut(&str) + Send>;
+
 /// How a command ended that did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failed {
@@ -50,7 +53,7 @@ pub(super) fn run_and_listen(
     limit: Duration,
     keep_words: bool,
     cancel: &Cancel,
-    listen: Option<Box<dyn FnMut(&str) + Send>>,
+    listen: Option<Listener>,
 ) -> Result<(), Failed> {
     let Some((program, arguments)) = argv.split_first() else { return Ok(()) };
     let mut command = Command::new(program);
@@ -82,7 +85,7 @@ pub(super) fn run_and_listen(
 }
 
 /// Lines of bounded length; the rest of a longer one is a line of its own.
-fn each_line(pipe: impl Read, mut listen: Box<dyn FnMut(&str) + Send>) {
+fn each_line(pipe: impl Read, mut listen: Listener) {
     let mut pipe = BufReader::new(pipe);
     let mut line = Vec::new();
     while let Ok(1..) = (&mut pipe).take(LINE_BYTES_MAX).read_until(b'\n', &mut line) {
