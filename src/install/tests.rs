@@ -5,6 +5,7 @@ mod cuts;
 mod life;
 mod model;
 mod power;
+mod programs;
 
 use std::fs;
 use std::path::{Path, PathBuf};
