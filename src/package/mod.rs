@@ -1,8 +1,8 @@
 //! This room says what an update is, and whether to believe it.
 //!
-//! A package is a SUIT envelope (draft-ietf-suit-manifest) signed by the vendor. [`verify`] is the
+//! A package is a SUIT envelope (draft-ietf-suit-manifest) signed by the vendor. [`verify()`] is the
 //! only maker of a [`Verified`] manifest, and only that can be installed; [`Description::sign`] makes
-//! packages, and only such as [`verify`] accepts. This room does not fetch, store or install, and it
+//! packages, and only such as [`verify()`] accepts. This room does not fetch, store or install, and it
 //! does not know what runs on the device.
 
 mod cbor;

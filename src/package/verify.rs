@@ -4,7 +4,7 @@ use super::envelope::Envelope;
 use super::processor;
 use super::{Algorithm, Identity, Manifest, Refusal, Trust, TrustSet};
 
-/// Something that [`verify`] accepted.
+/// Something that [`verify()`] accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified<T>(T);
 
@@ -70,7 +70,7 @@ pub struct Inspection {
 ///
 /// # Errors
 ///
-/// Everything that makes [`verify`] refuse it, other than a missing or untrusted signature and
+/// Everything that makes [`verify()`] refuse it, other than a missing or untrusted signature and
 /// another identity.
 pub fn inspect(envelope: &[u8]) -> Result<Inspection, Refusal> {
     let envelope = Envelope::read(envelope)?;

@@ -64,7 +64,7 @@ impl Drop for Peer {
 }
 
 pub(crate) fn python() -> String {
-    std::env::var("FRESHEN_PYTHON").unwrap_or("python3".into())
+    "python3".into()
 }
 
 fn free_port() -> u16 {
