@@ -110,6 +110,9 @@ impl Network {
                 ip(&format!("-n {host} link set {device} up"));
             }
         }
+        for n in 0..hosts {
+            wait_for_link_local(&net.host(n), &format!("dev{n}"));
+        }
         net
     }
 
@@ -144,6 +147,19 @@ impl Drop for Network {
             let _ = Command::new("ip").args(["netns", "del", &name]).status();
         }
     }
+}
+
+/// The kernel gives a link its IPv6 address a moment after it is up.
+fn wait_for_link_local(host: &str, device: &str) {
+    for _ in 0..200 {
+        let arguments = ["-n", host, "-6", "addr", "show", "dev", device, "scope", "link"];
+        let shown = Command::new("ip").args(arguments).output().unwrap();
+        if !shown.stdout.is_empty() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("{device} of {host} got no IPv6 address");
 }
 
 fn ip(arguments: &str) {

@@ -50,7 +50,7 @@ impl Peer {
     }
 
     pub(crate) fn start(command: &mut Command, port: u16) -> Self {
-        let process = command.stderr(Stdio::null()).spawn();
+        let process = command.stderr(Stdio::inherit()).spawn();
         let process = process.unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Self { process, port }
     }
