@@ -76,12 +76,12 @@ fn judge(datagram: &[u8]) -> Verdict {
 
 fn is_formed(datagram: &[u8]) -> bool {
     let Some([first, code, ..]) = datagram.get(..4) else { return false };
-    let length = match first & 15 {
-        length @ 0..13 => usize::from(length),
-        13 => 14 + usize::from(datagram.get(4).copied().unwrap_or(0)),
+    let (begin, length) = match first & 15 {
+        length @ 0..13 => (4, usize::from(length)),
+        13 => (5, 13 + usize::from(datagram.get(4).copied().unwrap_or(0))),
         _ => return false,
     };
-    let rest = datagram.get(4 + length..);
+    let rest = datagram.get(begin + length..);
     let short = datagram.len() <= limits::DATAGRAM_BYTES_MAX && length <= limits::TOKEN_BYTES_MAX;
     let class = matches!(code >> 5, 0 | 2..=5);
     class && short && rest.is_some_and(options_end_well) && (*code != 0 || datagram.len() == 4)
@@ -217,7 +217,11 @@ impl Talk {
                     self.endpoint.cancel(call, now);
                 }
             }
-            29 => self.endpoint.session_ended(peer),
+            29 => {
+                self.endpoint.session_ended(peer);
+                // Session names do not come back; here they do, and what was known of them is gone.
+                self.changes.clear();
+            }
             30 => {
                 let error = Response::new(Code::FORBIDDEN);
                 self.endpoint.end_observations(&error, now, |_, watcher| watcher.peer == peer);

@@ -314,7 +314,7 @@ impl Endpoint {
         let Some(observation) = &mut asking.observation else { return };
         observation.timer = None;
         if asking.exchange.is_none() {
-            asking.download = None;
+            asking.rewind();
             self.send_request(call, now);
         }
     }
@@ -352,9 +352,12 @@ impl Endpoint {
                 let Download { code, options, body, .. } = download;
                 self.deliver(call, Response { code, options, payload: body }, now);
             }
-            DownloadStep::Restart if asking.restarts < RESTARTS_MAX => {
+            // Asking anew for the result of a change would change once more.
+            DownloadStep::Restart
+                if asking.restarts < RESTARTS_MAX && asking.request.code.is_safe() =>
+            {
                 asking.restarts += 1;
-                asking.download = None;
+                asking.rewind();
                 self.send_request(call, now);
             }
             DownloadStep::Restart => {
@@ -511,6 +514,12 @@ impl Asking {
             restarts: 0,
             echo: None,
         }
+    }
+
+    /// Begins anew, with the first block of what goes out.
+    fn rewind(&mut self) {
+        self.download = None;
+        self.upload = Upload::new(self.request.payload.len());
     }
 
     /// Options and payload of the message that is due.

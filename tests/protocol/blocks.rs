@@ -174,6 +174,20 @@ fn a_body_that_changes_faster_than_it_is_read_fails() {
 }
 
 #[test]
+fn the_changed_result_of_a_post_is_not_asked_for_again() {
+    let (mut answers, mut posts) = (0, 0);
+    let begin = |client: &mut Endpoint, now| {
+        client.request(SERVER, Request::new(Code::POST, "/r"), now);
+    };
+    let told = converse(begin, |asked| {
+        posts += u32::from(asked.block(BLOCK2).is_none());
+        changes_after_two(asked, &mut answers, 100)
+    });
+    assert!(matches!(&told[..], [Output::Failed { error: CallError::Blocks(_), .. }]));
+    assert_eq!(posts, 1);
+}
+
+#[test]
 fn the_result_of_a_post_is_read_in_blocks_and_the_post_executed_once() {
     let mut pair = Pair::new(5, application);
     let mut request = Request::new(Code::POST, "/sink");

@@ -23,6 +23,16 @@ fn any_datagrams_do_no_harm() {
     inputs(1).for_each(|input| coap::datagrams(&input));
 }
 
+/// A renewed registration went out with its whole body in one datagram.
+#[test]
+fn a_long_registration_is_renewed_in_blocks() {
+    let mut input = vec![0xd3, 0xb2, 7, 7, 7, 7, 7, 7, 0, 0, 0, 0x18, 7, 0xff, 7];
+    input.extend([0xff; 21]);
+    input.extend([7, 0xb2, 7, 0x2e, 7, 0xb2, 0xb2, 7, 7, 7, 0x78, 0x78, 0x78, 0, 0x78, 0x78, 0x78]);
+    input.extend([7, 0, 0, 0, 0x18, 7, 7, 0xe2]);
+    coap::conversation(&input);
+}
+
 #[test]
 fn any_conversation_does_no_harm() {
     inputs(2).for_each(|input| coap::conversation(&input));
