@@ -106,7 +106,8 @@ fn onboarding(raw: raw::Onboarding, base: &Path) -> Result<Onboarding, Error> {
     if methods.contains(&Method::ManufacturerCertificate) && manufacturer.is_none() {
         return wrong("onboarding.methods", "mfgcert", "mfg_cert, mfg_key and mfg_roots beside it");
     }
-    Ok(Onboarding { methods, manufacturer })
+    let pin_command = command("onboarding.pin_command", raw.pin_command, base)?;
+    Ok(Onboarding { methods, pin_command, manufacturer })
 }
 
 fn method(word: &str) -> Result<Method, Error> {

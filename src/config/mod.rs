@@ -86,6 +86,9 @@ pub enum Method {
 pub struct Onboarding {
     /// The methods it offers.
     pub methods: Vec<Method>,
+    /// The program and arguments that show a PIN, which they read from their standard input; empty:
+    /// none.
+    pub pin_command: Vec<String>,
     /// What it shows for [`Method::ManufacturerCertificate`].
     pub manufacturer: Option<Certified>,
 }

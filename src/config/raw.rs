@@ -38,6 +38,7 @@ pub(super) struct Listen {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Onboarding {
     pub(super) methods: Option<Vec<String>>,
+    pub(super) pin_command: Vec<String>,
     pub(super) mfg_cert: Option<String>,
     pub(super) mfg_key: Option<String>,
     pub(super) mfg_roots: Option<Vec<String>>,

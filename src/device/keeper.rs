@@ -4,44 +4,62 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::clock::Now;
+use crate::ocf::security::{self, Security};
 use crate::store::{self, Ledger};
 use crate::update::{self, Effect, Input, Refusal, Rules, State, Step};
 
 /// Somewhere a state can be kept: the disk, or the simulator's disk with its power cuts.
-pub trait Commit {
+pub trait Commit<S = State> {
     /// Keeps the state. When this returns, it outlives a power cut.
     ///
     /// # Errors
     ///
     /// The former state is still the one that is kept.
-    fn commit(&mut self, state: &State) -> Result<(), store::Error>;
+    fn commit(&mut self, state: &S) -> Result<(), store::Error>;
 }
 
-impl Commit for Ledger {
-    fn commit(&mut self, state: &State) -> Result<(), store::Error> {
+impl<S: Serialize> Commit<S> for Ledger {
+    fn commit(&mut self, state: &S) -> Result<(), store::Error> {
         Self::commit(self, &encode(state))
     }
 }
 
-/// Holds the engine's state. Nobody can see a state that is not on disk.
+/// Holds a state: the engine's, or that of ownership and access. Nobody can see a state that is not
+/// on disk.
 #[derive(Debug)]
-pub struct Keeper<L> {
+pub struct Keeper<L, S = State> {
     ledger: L,
-    state: State,
+    state: S,
 }
 
 /// Why an input was not taken.
 #[derive(Debug, thiserror::Error)]
-pub enum Rejected {
+pub enum Rejected<R = Refusal> {
     /// The engine says no: the asker's fault.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
+    #[error("{0}")]
+    Refused(R),
     /// The disk says no: ours. The state is as it was.
     #[error("the new state could not be kept: {0}")]
-    NotDurable(#[from] store::Error),
+    NotDurable(store::Error),
 }
 
-impl<L: Commit> Keeper<L> {
+impl<L: Commit<S>, S: PartialEq> Keeper<L, S> {
+    /// The state, as it is on disk.
+    pub fn state(&self) -> &S {
+        &self.state
+    }
+
+    /// Commit, adopt, and only then give out the effects.
+    fn adopt<E, R>(&mut self, next: S, effects: Vec<E>) -> Result<Vec<E>, Rejected<R>> {
+        if next != self.state {
+            self.ledger.commit(&next).map_err(Rejected::NotDurable)?;
+        }
+        self.state = next;
+        Ok(effects)
+    }
+}
+
+impl<L: Commit<State>> Keeper<L, State> {
     /// Begins a new life with the state of the last one.
     ///
     /// # Errors
@@ -53,13 +71,8 @@ impl<L: Commit> Keeper<L> {
         rules: &Rules,
     ) -> Result<(Self, Vec<Effect>), Rejected> {
         let Step { next, effects } = update::resume(state, rules);
-        ledger.commit(&next)?;
+        ledger.commit(&next).map_err(Rejected::NotDurable)?;
         Ok((Self { ledger, state: next }, effects))
-    }
-
-    /// The state, as it is on disk.
-    pub fn state(&self) -> &State {
-        &self.state
     }
 
     /// Takes one input; gives the effects to carry out, in order.
@@ -68,12 +81,41 @@ impl<L: Commit> Keeper<L> {
     ///
     /// [`Rejected`]; then nothing has changed.
     pub fn take(&mut self, input: Input, rules: &Rules, now: Now) -> Result<Vec<Effect>, Rejected> {
-        let Step { next, effects } = update::step(&self.state, input, rules, now)?;
-        if next != self.state {
-            self.ledger.commit(&next)?;
-        }
-        self.state = next;
-        Ok(effects)
+        let Step { next, effects } =
+            update::step(&self.state, input, rules, now).map_err(Rejected::Refused)?;
+        self.adopt(next, effects)
+    }
+}
+
+impl<L: Commit<Security>> Keeper<L, Security> {
+    /// Begins a new life with the state of the last one: owned or unowned, never between.
+    ///
+    /// # Errors
+    ///
+    /// The first step of the new life could not be kept; nothing was done.
+    pub fn resume_security(
+        mut ledger: L,
+        state: &Security,
+        now: Now,
+    ) -> Result<(Self, Vec<security::Effect>), Rejected<security::Refusal>> {
+        let security::Step { next, effects } = security::resume(state, now);
+        ledger.commit(&next).map_err(Rejected::NotDurable)?;
+        Ok((Self { ledger, state: next }, effects))
+    }
+
+    /// Takes one input; gives the effects to carry out, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`]; then nothing has changed.
+    pub fn take(
+        &mut self,
+        input: security::Input,
+        world: &security::World<'_>,
+    ) -> Result<Vec<security::Effect>, Rejected<security::Refusal>> {
+        let security::Step { next, effects } =
+            security::step(&self.state, input, world).map_err(Rejected::Refused)?;
+        self.adopt(next, effects)
     }
 }
 

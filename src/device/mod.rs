@@ -7,6 +7,10 @@
 mod failure;
 mod identity;
 mod keeper;
+mod ownership;
+mod pin;
+mod policy;
+mod records;
 mod run;
 mod secure;
 mod setup;

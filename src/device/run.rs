@@ -8,6 +8,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use uuid::Uuid;
 
 use super::keeper::{Keeper, Rejected};
+use super::ownership::{self, Waiting};
+use super::records::{Ownership, Records};
 use super::secure::{Event, Secure};
 use super::setup::{Error, Parts};
 use super::sleep;
@@ -18,8 +20,7 @@ use crate::coap::{self, Notify, Peer, Reception, Request, Response, Ticket};
 use crate::config::Settings;
 use crate::dtls;
 use crate::net::{Arrival, Inbox, Path, Service, Sockets};
-use crate::ocf::{self, About, Answer, Pending, Resource, Site};
-use crate::store::Ledger;
+use crate::ocf::{self, Answer, Pending, Resource};
 use crate::update::{self, Effect, Input, Report, Rules, State, WorkId};
 
 /// How long to wait before a report that could not be committed is tried again.
@@ -47,6 +48,7 @@ pub struct Ready {
 }
 
 /// Runs a device until it is told to stop (SIGTERM, SIGINT). `ready` is called once it can be used.
+/// SIGUSR1 is the button that resets it; so is, at the start, a file `reset` in `directory`.
 ///
 /// # Errors
 ///
@@ -56,17 +58,14 @@ pub async fn run(
     directory: &std::path::Path,
     ready: impl FnOnce(&Ready),
 ) -> Result<(), Error> {
-    let mut stop = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
-    let [Ok(terminate), Ok(interrupt)] = &mut stop else {
+    let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::user_defined1()];
+    let [Ok(terminate), Ok(interrupt), Ok(button)] = &mut kinds.map(signal) else {
         return Err(Error::Start("the system gives no signals".into()));
     };
-    let (mut device, effects) = Device::start(settings, directory)?;
-    let now = clock::now();
-    device.carry_out(effects, now);
-    device.settle(now);
+    let mut device = Device::start(settings, directory)?;
     ready(&device.ready);
     tell_systemd(NotifyState::Ready);
-    device.live(terminate, interrupt).await;
+    device.live(terminate, interrupt, button).await;
     tell_systemd(NotifyState::Stopping);
     Ok(())
 }
@@ -78,19 +77,17 @@ fn tell_systemd(state: NotifyState<'_>) {
     }
 }
 
-struct Device {
-    about: About,
+pub(super) struct Device {
+    pub(super) records: Records,
+    pub(super) coap: coap::Endpoint,
+    pub(super) secure: Secure,
+    pub(super) waiting: Waiting,
     rules: Rules,
-    open: bool,
     ready: Ready,
-    keeper: Keeper<Ledger>,
     sockets: Sockets,
-    coap: coap::Endpoint,
-    secure: Secure,
     /// The interface by which each path's datagrams came last.
     ways: Vec<u32>,
     workshop: Workshop,
-    meter: Meter,
     /// A report that the disk refused to let us act on.
     held: Option<(WorkId, Report, Instant)>,
     /// What watchers were told last.
@@ -99,35 +96,73 @@ struct Device {
 }
 
 impl Device {
-    fn start(
-        settings: Settings,
-        directory: &std::path::Path,
-    ) -> Result<(Self, Vec<Effect>), Error> {
-        let Parts { about, rules, open, ready, ledger, state, sockets, coap, secure, bench } =
-            Parts::make(settings, directory)?;
-        let (keeper, effects) = Keeper::resume(ledger, &state, &rules).map_err(Error::keep)?;
-        let workshop = Workshop::open(bench).map_err(|error| Error::Start(error.to_string()))?;
-        let announced = keeper.state().clone();
-        let device = Self {
-            about,
-            rules,
-            open,
-            ready,
-            keeper,
-            sockets,
-            coap,
-            secure,
+    /// Begins a new life: what the last one left is taken up, and what it left half done is done.
+    fn start(settings: Settings, directory: &std::path::Path) -> Result<Self, Error> {
+        let now = clock::now();
+        let parts = Parts::make(settings, directory)?;
+        let (update, effects) =
+            Keeper::resume(parts.ledger, &parts.state, &parts.rules).map_err(Error::keep)?;
+        let mut guarding = vec![];
+        let ownership = match parts.ownership {
+            None => None,
+            Some((ledger, state, rules)) => {
+                let (keeper, effects) =
+                    Keeper::resume_security(ledger, &state, now).map_err(Error::keep)?;
+                guarding = effects;
+                Some(Ownership { keeper, rules })
+            }
+        };
+        let announced = update.state().clone();
+        let records =
+            Records { about: parts.about, update, ownership, meter: Meter::default() };
+        let mut device = Self {
+            records,
+            coap: parts.coap,
+            secure: parts.secure,
+            waiting: Waiting::default(),
+            rules: parts.rules,
+            ready: parts.ready,
+            sockets: parts.sockets,
             ways: Vec::new(),
-            workshop,
-            meter: Meter::default(),
+            workshop: Workshop::open(parts.bench)
+                .map_err(|error| Error::Start(error.to_string()))?,
             held: None,
             announced,
-            interfaces_read: clock::now().mono,
+            interfaces_read: now.mono,
         };
-        Ok((device, effects))
+        device.begin(guarding, effects, ownership::reset_file(directory)?, now);
+        Ok(device)
     }
 
-    async fn live(&mut self, terminate: &mut Signal, interrupt: &mut Signal) {
+    fn begin(
+        &mut self,
+        guarding: Vec<ocf::security::Effect>,
+        effects: Vec<Effect>,
+        reset: bool,
+        now: Now,
+    ) {
+        match self.records.security() {
+            Some(security) => self.secure.adopt(security, now),
+            None => self.secure.open(),
+        }
+        self.carry_out(effects, now);
+        self.carry_out_security(guarding, now);
+        if reset {
+            self.reset_by_hand("the file `reset`", now);
+        }
+        self.settle(now);
+        if let Some(security) = self.records.security() {
+            self.ready.owned = security.doxm.owned;
+            self.ready.di = security.doxm.device;
+        }
+    }
+
+    async fn live(
+        &mut self,
+        terminate: &mut Signal,
+        interrupt: &mut Signal,
+        button: &mut Signal,
+    ) {
         let mut inbox = Inbox::new();
         loop {
             let now = clock::now();
@@ -138,6 +173,7 @@ impl Device {
                     self.reported(work, report, clock::now());
                 }
                 () = sleep::until(deadline, now.mono) => {}
+                _ = button.recv() => self.reset_by_hand("the button (SIGUSR1)", clock::now()),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
@@ -145,18 +181,20 @@ impl Device {
         }
         // Nothing is lost: what is not on disk was never said, and work is taken up again.
         self.workshop.abort();
+        self.keep_events(true, clock::now());
         tracing::info!("stopped");
     }
 
     /// When to wake at the latest: the nearest of everything that is ever waited for.
     fn deadline(&self, now: Now) -> Option<Instant> {
-        let engine = update::next_wake(self.keeper.state(), now).map(|wait| now.mono + wait);
+        let engine = update::next_wake(self.records.update.state(), now).map(|wait| now.mono + wait);
         [
             engine,
             self.coap.deadline().map(|(at, _)| at),
             self.secure.deadline(),
+            self.waiting.deadline(),
             self.held.as_ref().map(|(_, _, at)| *at),
-            self.meter.next(),
+            self.records.meter.next(),
             Some(self.interfaces_read + INTERFACES_EVERY),
         ]
         .into_iter()
@@ -198,15 +236,16 @@ impl Device {
             self.coap.handle_timeout(now.mono);
         }
         if self.secure.deadline().is_some_and(|at| at <= now.mono) {
-            self.secure.handle_timeout(now);
+            self.secure.handle_timeout(self.records.security(), now);
         }
+        self.keep_events(false, now);
         if self.held.as_ref().is_some_and(|(_, _, at)| *at <= now.mono)
             && let Some((work, report, _)) = self.held.take()
         {
             self.reported(work, report, now);
         }
         let progressed =
-            self.workshop.progress().is_some_and(|work| self.meter.read(work, now.mono));
+            self.workshop.progress().is_some_and(|work| self.records.meter.read(work, now.mono));
         if progressed {
             self.tell(Resource::UpdateStatus, Notify::NonConfirmable, now);
         }
@@ -221,13 +260,15 @@ impl Device {
     fn settle(&mut self, now: Now) {
         loop {
             self.drain(now);
-            if !update::is_due(self.keeper.state(), now) || self.held.is_some() {
+            self.finish_reset(now);
+            if !update::is_due(self.records.update.state(), now) || self.held.is_some() {
                 break;
             }
             if self.take(Input::Tick, now).is_err() {
                 break;
             }
         }
+        self.drain(now);
         self.sockets.flush();
     }
 
@@ -254,7 +295,7 @@ impl Device {
     }
 
     fn drain_sessions(&mut self, now: Now) {
-        while let Some(event) = self.secure.poll_event() {
+        while let Some(event) = self.secure.poll_event(self.records.security(), now) {
             match event {
                 Event::Datagram { path, bytes } => {
                     self.sockets.send(Path(path.socket), path.remote, bytes);
@@ -262,7 +303,13 @@ impl Device {
                 Event::Data { peer, bytes } => {
                     self.coap.handle_datagram(peer, Reception::Unicast, &bytes, now.mono);
                 }
-                Event::Ended(peer) => self.coap.session_ended(peer),
+                Event::Ended { peer, onboarding } => {
+                    self.coap.session_ended(peer);
+                    if onboarding {
+                        self.onboarding_lost(now);
+                    }
+                }
+                Event::Stranger { path, reason } => self.stranger(path, &reason, now),
             }
         }
     }
@@ -277,24 +324,33 @@ impl Device {
     ) {
         let endpoints =
             if Resource::needs_endpoints(&request) { self.endpoints(peer) } else { Vec::new() };
-        let subject = self.secure.subject(peer);
-        match ocf::answer(&self.site(&endpoints, now), &subject, reception, request) {
-            Answer::Silence => self.coap.ignore(ticket, now.mono),
+        let subject = self.secure.subject(peer, self.records.security(), now);
+        let site = self.records.site(&endpoints, self.secure.is_onboarding(), now);
+        let response = match ocf::answer(&site, &subject, reception, request) {
+            Answer::Silence => return self.coap.ignore(ticket, now.mono),
             Answer::Reply(response, watched) => {
                 let topic = watched.and_then(Resource::topic);
-                self.coap.respond(ticket, response, topic, now.mono);
+                return self.coap.respond(ticket, response, topic, now.mono);
             }
+            Answer::Denied(response, resource) => {
+                self.denied(resource, &subject, peer, now);
+                response
+            }
+            Answer::Write(write, pending) => self.write(write, &pending, peer, now),
+            Answer::Roles(change, pending) => self.change_roles(change, &pending, peer, now),
             Answer::Order(command, pending) => {
                 tracing::info!("{} at {} asks: {:?}", command.asker, peer.remote, command.ask);
-                let result = self.take(Input::Command(command), now);
-                let response = self.ordered(&pending, result, now);
-                self.coap.respond(ticket, response, None, now.mono);
+                self.order(command, &pending, now)
             }
-        }
+        };
+        self.coap.respond(ticket, response, None, now.mono);
     }
 
-    fn ordered(&self, pending: &Pending, result: Result<(), Rejected>, now: Now) -> Response {
-        let site = self.site(&[], now);
+    fn order(&mut self, command: update::Command, pending: &Pending, now: Now) -> Response {
+        let result = self.take(Input::Command(command.clone()), now);
+        let refusal = result.as_ref().err().map(ToString::to_string);
+        self.audit_order(&command, refusal, now);
+        let site = self.records.site(&[], self.secure.is_onboarding(), now);
         match result {
             Ok(()) => pending.done(&site, None),
             Err(Rejected::Refused(refusal)) => {
@@ -320,8 +376,8 @@ impl Device {
     }
 
     /// Decide, commit, adopt; then let it be seen.
-    fn take(&mut self, input: Input, now: Now) -> Result<(), Rejected> {
-        let effects = self.keeper.take(input, &self.rules, now)?;
+    pub(super) fn take(&mut self, input: Input, now: Now) -> Result<(), Rejected> {
+        let effects = self.records.update.take(input, &self.rules, now)?;
         self.carry_out(effects, now);
         Ok(())
     }
@@ -333,17 +389,17 @@ impl Device {
                 Effect::Abort => self.workshop.abort(),
                 Effect::Tidy { keep } => self.workshop.tidy(keep),
                 Effect::Work { work, task } => {
-                    let offer = self.keeper.state().phase.offer();
+                    let offer = self.records.update.state().phase.offer();
                     let expected = offer.map_or(0, |offer| offer.size);
                     self.workshop.begin(work, task, expected);
                 }
             }
         }
-        self.meter.restart(self.workshop.progress(), now.mono);
+        self.records.meter.restart(self.workshop.progress(), now.mono);
     }
 
     fn announce(&mut self, terminal: bool, now: Now) {
-        let state = self.keeper.state();
+        let state = self.records.update.state();
         log(&self.announced, state);
         let changed = ocf::changed(&self.announced, state, terminal);
         self.announced = state.clone();
@@ -353,29 +409,11 @@ impl Device {
         }
     }
 
-    fn tell(&mut self, resource: Resource, kind: Notify, now: Now) {
+    pub(super) fn tell(&mut self, resource: Resource, kind: Notify, now: Now) {
         let Some(topic) = resource.topic() else { return };
-        let site = Site {
-            about: &self.about,
-            state: self.keeper.state(),
-            progress: self.meter.shown(),
-            endpoints: &[],
-            open: self.open,
-            now,
-        };
+        let site = self.records.site(&[], self.secure.is_onboarding(), now);
         self.coap
             .notify(topic, kind, now.mono, |watcher| ocf::render(&site, resource, watcher.request));
-    }
-
-    fn site<'a>(&'a self, endpoints: &'a [String], now: Now) -> Site<'a> {
-        Site {
-            about: &self.about,
-            state: self.keeper.state(),
-            progress: self.meter.shown(),
-            endpoints,
-            open: self.open,
-            now,
-        }
     }
 
     /// The endpoints that this peer could use, as links name them.

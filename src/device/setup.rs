@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::identity::Identity;
 use super::keeper::{Rejected, decode};
+use super::ownership::fresh;
+use super::pin::Pin;
+use super::policy::Configured;
 use super::run::Ready;
 use super::secure::Secure;
 use super::workshop::Bench;
@@ -14,6 +17,7 @@ use crate::fetch::{self, Fetcher, Roots};
 use crate::install::{self, Installer};
 use crate::net::{self, Service, Sockets};
 use crate::ocf::About;
+use crate::ocf::security::{self, Fresh, Security};
 use crate::package::{self, Trust};
 use crate::store::{self, Found, Ledger};
 use crate::update::{self, Failure, FailureKind, Outcome, Rules, State};
@@ -51,7 +55,7 @@ pub enum Error {
 }
 
 impl Error {
-    pub(super) fn keep(rejected: Rejected) -> Self {
+    pub(super) fn keep<R: std::fmt::Display>(rejected: Rejected<R>) -> Self {
         match rejected {
             Rejected::NotDurable(error) => Self::Store(error),
             Rejected::Refused(refusal) => Self::Start(refusal.to_string()),
@@ -63,10 +67,11 @@ impl Error {
 pub(super) struct Parts {
     pub(super) about: About,
     pub(super) rules: Rules,
-    pub(super) open: bool,
     pub(super) ready: Ready,
     pub(super) ledger: Ledger,
     pub(super) state: State,
+    /// None while everything is open to everyone.
+    pub(super) ownership: Option<(Ledger, Security, security::Rules)>,
     pub(super) sockets: Sockets,
     pub(super) coap: coap::Endpoint,
     pub(super) secure: Secure,
@@ -85,15 +90,22 @@ impl Parts {
             tries: settings.install.tries,
             ..Rules::default()
         };
-        let open = settings.listen.insecure;
-        let secure = Secure::new(&settings.credentials, seed()?)?;
+        let ownership = match settings.listen.insecure {
+            true => None,
+            false => Some(ownership(&settings, directory, &identity)?),
+        };
+        let onboarding = &settings.onboarding;
+        let configured =
+            Configured::new(&settings.credentials, onboarding.manufacturer.as_ref())?;
+        let pin = Pin::new(directory.join("pin"), onboarding.pin_command.clone());
+        let secure = Secure::new(configured, pin, seed()?);
         Ok(Self {
             about: about(settings, identity),
             rules,
-            open,
             ready,
             ledger,
             state,
+            ownership,
             sockets,
             coap: coap::Endpoint::new(coap_config(), seed()?),
             secure,
@@ -163,6 +175,37 @@ fn state(
     }
     state.outcome = Outcome::Failed(Failure::new(FailureKind::Storage, detail));
     Ok((ledger, state))
+}
+
+/// What the last life left of ownership, or that of a new device.
+fn ownership(
+    settings: &Settings,
+    directory: &Path,
+    identity: &Identity,
+) -> Result<(Ledger, Security, security::Rules), Error> {
+    let method = |method: &config::Method| match method {
+        config::Method::JustWorks => security::Method::JustWorks,
+        config::Method::RandomPin => security::Method::RandomPin,
+        config::Method::ManufacturerCertificate => security::Method::ManufacturerCertificate,
+    };
+    let rules =
+        security::Rules { methods: settings.onboarding.methods.iter().map(method).collect() };
+    let (ledger, found) = Ledger::open(directory, "security")?;
+    let state = match &found {
+        Found::Nothing => {
+            let fresh = fresh().map_err(Error::Start)?;
+            Security::new(Fresh { device: identity.device, ..fresh })
+        }
+        Found::Record(body) => decode(body).unwrap_or_else(lost),
+        Found::Damaged => lost(),
+    };
+    Ok((ledger, state, rules))
+}
+
+/// Both copies are gone, and with them every key that an owner could prove itself by.
+fn lost() -> Security {
+    tracing::error!("the stored ownership was damaged; the device is reset and nobody owns it");
+    Security::resetting()
 }
 
 fn sockets(settings: &Settings, identity: &Identity) -> Result<(Sockets, Ready), Error> {

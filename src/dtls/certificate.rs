@@ -52,6 +52,12 @@ impl OwnCertificate {
             .map_err(|error| Error::Credentials(format!("our private key: {error:?}")))?;
         Self::new(certificates_from_pem(chain)?, key.secret_der())
     }
+
+    /// From PEM and DER: the chain with our own certificate first, and its key in PKCS#8 or SEC 1
+    /// form.
+    pub fn from_pem_and_der(chain: &[u8], key: &[u8]) -> Result<Self, Error> {
+        Self::new(certificates_from_pem(chain)?, key)
+    }
 }
 
 impl std::fmt::Debug for OwnCertificate {
@@ -115,10 +121,7 @@ pub(super) fn verify(
     let bad = |what: &str| Error::Certificate(what.to_owned());
     let ders: Vec<CertificateDer<'_>> =
         chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
-    let (leaf, intermediates) = ders.split_first().ok_or(Error::NoCertificate)?;
-    let certificate = EndEntityCert::try_from(leaf).map_err(|error| bad(&error.to_string()))?;
-    let anchors: Vec<TrustAnchor<'static>> =
-        anchors.iter().map(|anchor| anchor.0.clone()).collect();
+    let leaf = ders.first().ok_or(Error::NoCertificate)?;
     let usage = match (rule, peer) {
         (IdentityRule::Ocf | IdentityRule::OcfDevice(_), _) => {
             KeyUsage::required_if_present(OCF_IDENTITY)
@@ -126,17 +129,13 @@ pub(super) fn verify(
         (_, Role::Server) => KeyUsage::server_auth(),
         (_, Role::Client) => KeyUsage::client_auth(),
     };
-    let seconds = u64::try_from(now.wall.timestamp()).unwrap_or(0);
-    let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
-    certificate
-        .verify_for_usage(SIGNATURES, &anchors, intermediates, time, usage, None, None)
-        .map_err(|error| bad(&error.to_string()))?;
+    let certificate = vouched_for(&ders, anchors, usage, now)?;
     if !may_sign(leaf) {
         return Err(bad("its key may not sign"));
     }
     let uuid = uuid_of(certificate.subject());
     match rule {
-        IdentityRule::Ocf | IdentityRule::OcfDevice(_) if !is_ocf_identity(leaf) => {
+        IdentityRule::Ocf | IdentityRule::OcfDevice(_) if !has_purpose(leaf, OCF_IDENTITY) => {
             return Err(bad("it is not for an OCF identity (1.3.6.1.4.1.44924.1.6)"));
         }
         IdentityRule::Ocf if uuid.is_none() => return Err(bad("its name is no uuid:...")),
@@ -153,6 +152,68 @@ pub(super) fn verify(
     }
     let (curve, public_key) = public_key(leaf).ok_or_else(|| bad("its key is on another curve"))?;
     Ok(Verified { curve, public_key, identity: PeerIdentity::Certificate { chain, uuid } })
+}
+
+/// The end of a chain that leads to one of the anchors and is valid now.
+fn vouched_for<'a>(
+    chain: &'a [CertificateDer<'a>],
+    anchors: &[Anchor],
+    usage: KeyUsage,
+    now: Now,
+) -> Result<EndEntityCert<'a>, Error> {
+    let bad = |error: webpki::Error| Error::Certificate(error.to_string());
+    let (leaf, intermediates) = chain.split_first().ok_or(Error::NoCertificate)?;
+    let certificate = EndEntityCert::try_from(leaf).map_err(bad)?;
+    let anchors: Vec<TrustAnchor<'static>> =
+        anchors.iter().map(|anchor| anchor.0.clone()).collect();
+    let seconds = u64::try_from(now.wall.timestamp()).unwrap_or(0);
+    let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+    certificate
+        .verify_for_usage(SIGNATURES, &anchors, intermediates, time, usage, None, None)
+        .map_err(bad)?;
+    Ok(certificate)
+}
+
+/// The role, and who gives it, that a chain (PEM) says the owner of the certificate `holder` (DER)
+/// has (OCF Security 9.4.2.2.3): the chain has to lead to an anchor, and its key to be the holder's.
+///
+/// # Errors
+///
+/// [`Error::Certificate`] says which rule it breaks.
+pub fn verify_role(
+    chain: &[u8],
+    holder: &[u8],
+    anchors: &[Anchor],
+    now: Now,
+) -> Result<(String, String), Error> {
+    let bad = |what: &str| Error::Certificate(what.to_owned());
+    let chain = certificates_from_pem(chain)?;
+    let ders: Vec<CertificateDer<'_>> =
+        chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+    let leaf = ders.first().ok_or(Error::NoCertificate)?;
+    vouched_for(&ders, anchors, KeyUsage::required_if_present(OCF_ROLE), now)?;
+    if !has_purpose(leaf, OCF_ROLE) {
+        return Err(bad("it is not for a role (1.3.6.1.4.1.44924.1.7)"));
+    }
+    if public_key(leaf).is_none_or(|key| public_key(holder) != Some(key)) {
+        return Err(bad("its key is not that of this session"));
+    }
+    role_of(leaf).ok_or_else(|| bad("it names no role"))
+}
+
+/// CN and OU of the directory name among the alternative names.
+fn role_of(certificate: &[u8]) -> Option<(String, String)> {
+    let mut names = extension(certificate, SUBJECT_ALTERNATIVE_NAME).ok()??;
+    let mut names = names.expect(der::SEQUENCE)?;
+    while !names.0.is_empty() {
+        let (tag, mut name) = names.any()?;
+        if tag == DIRECTORY_NAME {
+            let name = name.expect(der::SEQUENCE)?;
+            let role = attribute(name.0, COMMON_NAME).filter(|role| !role.is_empty())?;
+            return Some((role, attribute(name.0, ORGANIZATIONAL_UNIT).unwrap_or_default()));
+        }
+    }
+    None
 }
 
 /// The fields of a certificate from the issuer on (RFC 5280 section 4.1).
@@ -217,23 +278,29 @@ fn may_sign(certificate: &[u8]) -> bool {
     }
 }
 
-/// Whether the extended key usage names the OCF identity. `rustls-webpki` would ask that of the
+/// Whether the extended key usage names this purpose. `rustls-webpki` would ask that of the
 /// intermediates too, and OCF's do not have it.
-fn is_ocf_identity(certificate: &[u8]) -> bool {
+fn has_purpose(certificate: &[u8], wanted: &[u8]) -> bool {
     let Ok(Some(mut usage)) = extension(certificate, EXTENDED_KEY_USAGE) else { return false };
     let Some(mut purposes) = usage.expect(der::SEQUENCE) else { return false };
-    std::iter::from_fn(|| purposes.expect(der::OID)).any(|purpose| purpose.0 == OCF_IDENTITY)
+    std::iter::from_fn(|| purposes.expect(der::OID)).any(|purpose| purpose.0 == wanted)
 }
 
 /// The UUID in a common name `uuid:...` (OCF Security 9.4.2.2).
 fn uuid_of(subject: &[u8]) -> Option<Uuid> {
-    let mut names = Der(subject);
+    let name = attribute(subject, COMMON_NAME)?;
+    let text = name.strip_prefix("uuid:")?;
+    (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten()
+}
+
+/// An attribute of a name, the contents of its sequence.
+fn attribute(name: &[u8], wanted: &[u8]) -> Option<String> {
+    let mut names = Der(name);
     while let Some(mut set) = names.expect(der::SET) {
         let mut attribute = set.expect(der::SEQUENCE)?;
-        if attribute.expect(der::OID)?.0 == COMMON_NAME {
+        if attribute.expect(der::OID)?.0 == wanted {
             let (_, text) = attribute.any()?;
-            let text = std::str::from_utf8(text.0).ok()?.strip_prefix("uuid:")?;
-            return (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten();
+            return str::from_utf8(text.0).ok().map(str::to_owned);
         }
     }
     None
@@ -263,6 +330,14 @@ const CHAIN_BYTES_MAX: usize = 8 * 1024;
 
 /// 1.3.6.1.4.1.44924.1.6, the OCF identity usage.
 const OCF_IDENTITY: &[u8] = &[0x2B, 0x06, 0x01, 0x04, 0x01, 0x82, 0xDE, 0x7C, 0x01, 0x06];
+/// 1.3.6.1.4.1.44924.1.7, the OCF role usage.
+const OCF_ROLE: &[u8] = &[0x2B, 0x06, 0x01, 0x04, 0x01, 0x82, 0xDE, 0x7C, 0x01, 0x07];
+/// 2.5.29.17
+const SUBJECT_ALTERNATIVE_NAME: &[u8] = &[0x55, 0x1D, 0x11];
+/// 2.5.4.11
+const ORGANIZATIONAL_UNIT: &[u8] = &[0x55, 0x04, 0x0B];
+/// directoryName of a GeneralName (RFC 5280 section 4.2.1.6).
+const DIRECTORY_NAME: u8 = 0xA4;
 /// 1.2.840.10045.2.1
 const EC_PUBLIC_KEY: &[u8] = &[0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x02, 0x01];
 /// 1.2.840.10045.3.1.7

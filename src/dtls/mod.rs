@@ -43,7 +43,7 @@ mod suite;
 mod wire;
 mod words;
 
-pub use certificate::{Anchor, OwnCertificate};
+pub use certificate::{Anchor, OwnCertificate, verify_role};
 pub use endpoint::Endpoint;
 pub use error::Error;
 pub use policy::{ClientCertificates, ClientPolicy, IdentityRule, Policy, PreSharedKey};

@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::representation::{Names, common, uuid};
 use super::resource::Resource;
-use super::router::{About, Site};
+use super::router::Site;
+use super::security::{OnboardingState, SecurityDomain};
 use super::time;
 
 /// One link of `/oic/res` (OCF Core, oic.oic-link-schema).
@@ -35,27 +36,47 @@ struct Endpoint<'a> {
 pub(super) struct Discovery<'a> {
     rt: Names,
     r#if: Names,
+    #[serde(rename = "sduuid", skip_serializing_if = "Option::is_none")]
+    domain: Option<String>,
+    #[serde(rename = "sdname", skip_serializing_if = "Option::is_none")]
+    domain_name: Option<&'a str>,
     links: Vec<Link<'a>>,
 }
 
 impl<'a> Discovery<'a> {
-    pub(super) fn new(links: Vec<Link<'a>>) -> [Self; 1] {
+    pub(super) fn new(site: &Site<'a>, links: Vec<Link<'a>>) -> [Self; 1] {
         let (rt, r#if) = common(Resource::Discovery, true);
-        [Self { rt, r#if, links }]
+        let domain = shown_domain(site);
+        [Self {
+            rt,
+            r#if,
+            domain: domain.map(|sdi| sdi.domain.to_string()),
+            domain_name: domain.map(|sdi| &*sdi.name),
+            links,
+        }]
     }
+}
+
+/// The security domain, if there is one and it does not hide.
+fn shown_domain<'a>(site: &Site<'a>) -> Option<&'a SecurityDomain> {
+    let sdi = site.guard.map(|guard| &guard.state.sdi)?;
+    (!sdi.private && !sdi.domain.is_nil()).then_some(sdi)
+}
+
+/// Whether a search for this security domain (`sduuid`) means this device.
+pub(super) fn is_in_domain(site: &Site<'_>, wanted: &str) -> bool {
+    shown_domain(site).is_some_and(|sdi| Uuid::try_parse(wanted) == Ok(sdi.domain))
 }
 
 /// The links to resources that have one of the given types; to all when none is given.
 pub(super) fn links<'a>(site: &Site<'a>, types: &[&str]) -> Vec<Link<'a>> {
     let about = site.about;
-    Resource::ALL
-        .into_iter()
-        .filter(|resource| resource.is_discoverable())
+    resources(site)
         .filter(|resource| {
             types.is_empty() || resource.types().iter().any(|name| types.contains(name))
         })
         .map(|resource| Link {
-            anchor: format!("ocf://{}", about.device),
+            anchor: format!("ocf://{}", site.device()),
             href: resource.href(&about.softwareupdate_href),
             rt: resource.types(),
             r#if: resource.interfaces(),
@@ -64,12 +85,30 @@ pub(super) fn links<'a>(site: &Site<'a>, types: &[&str]) -> Vec<Link<'a>> {
                 .endpoints
                 .iter()
                 .filter(|endpoint| {
-                    site.open || resource.is_public() || endpoint.starts_with("coaps:")
+                    has_clear_endpoint(site, resource) || endpoint.starts_with("coaps:")
                 })
                 .map(|endpoint| Endpoint { ep: endpoint })
                 .collect(),
         })
         .collect()
+}
+
+/// What there is to be discovered.
+fn resources(site: &Site<'_>) -> impl Iterator<Item = Resource> {
+    let has = move |resource: &Resource| resource.is_discoverable() && site.has(*resource);
+    Resource::ALL.into_iter().filter(has)
+}
+
+/// The security resources answer in clear only until somebody begins to onboard the device.
+fn has_clear_endpoint(site: &Site<'_>, resource: Resource) -> bool {
+    match site.guard {
+        None => true,
+        Some(_) if resource.is_secured() => false,
+        Some(guard) if resource.is_security() => {
+            guard.state.onboarding == OnboardingState::Rfotm && !guard.connected
+        }
+        Some(_) => true,
+    }
 }
 
 /// `/oic/d` (oic.wk.d).
@@ -96,18 +135,19 @@ pub(super) struct Device<'a> {
 }
 
 impl<'a> Device<'a> {
-    pub(super) fn new(about: &'a About, running: &'a str, baseline: bool) -> Self {
+    pub(super) fn new(site: &Site<'a>, baseline: bool) -> Self {
         let (rt, r#if) = common(Resource::Device, baseline);
+        let about = site.about;
         Self {
             rt,
             r#if,
             name: &about.name,
-            device: about.device,
+            device: site.device(),
             protocol_independent: about.protocol_independent,
             core_version: "ocf.2.2.5",
             model_versions: "ocf.res.1.3.0,ocf.sh.1.3.0",
             model_number: &about.model,
-            software_version: running,
+            software_version: &site.state.running.version,
         }
     }
 }
@@ -153,7 +193,7 @@ impl<'a> Platform<'a> {
 /// `/.well-known/core` in link format (RFC 6690), filtered by one query `name=value`.
 pub(super) fn link_format(site: &Site<'_>, filter: Option<(&str, &str)>) -> String {
     let about = site.about;
-    let links = Resource::ALL.into_iter().filter_map(|resource| {
+    let links = resources(site).filter_map(|resource| {
         let href = resource.href(&about.softwareupdate_href);
         let wanted = match filter {
             None => true,
@@ -163,7 +203,7 @@ pub(super) fn link_format(site: &Site<'_>, filter: Option<(&str, &str)>) -> Stri
             Some(_) => false,
         };
         let observable = if resource.topic().is_some() { ";obs" } else { "" };
-        (resource.is_discoverable() && wanted).then(|| {
+        wanted.then(|| {
             let (types, interfaces) = (resource.types().join(" "), resource.interfaces().join(" "));
             format!("<{href}>;rt=\"{types}\";if=\"{interfaces}\";ct=10000{observable}")
         })

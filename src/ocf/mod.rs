@@ -12,6 +12,7 @@ mod pstat;
 mod representation;
 mod resource;
 mod router;
+pub mod security;
 mod softwareupdate;
 mod status;
 mod time;
@@ -19,6 +20,8 @@ mod watch;
 
 pub use pstat::provisioning_mode;
 pub use resource::{Resource, TOPICS};
-pub use router::{About, Answer, Pending, Progress, Site, Subject, answer, render};
+pub use router::{
+    About, Answer, Guard, Identified, Pending, Progress, Site, Subject, answer, readable, render,
+};
 pub use softwareupdate::{result_code, state_word};
 pub use watch::changed;

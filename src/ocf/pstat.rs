@@ -1,7 +1,7 @@
 //! `oic.r.pstat`: what the engine does as mode bits, and the bits that start it.
 //!
-//! Until an onboarding tool can own the device it shows itself as an owned device in normal
-//! operation (RFNOP).
+//! The onboarding state and its rules are in `security`; while everything is open to everyone
+//! (`insecure`) the device shows itself as an owned one in normal operation (RFNOP).
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::body::{self, Fault};
 use super::representation::{Names, common, uuid};
 use super::resource::Resource;
+use super::security::{self, OnboardingState, Security};
 use crate::update::{Ask, Phase, Stage};
 
 /// Bits of `cm` and `tm` (OCF Security 13.8, Table 37).
@@ -24,18 +25,13 @@ mod mode {
 /// Client-directed provisioning, the only operation mode (`om`, `sm`).
 const CLIENT_DIRECTED: i64 = 4;
 
-/// Ready for normal operation (`dos.s`).
-const RFNOP: i64 = 3;
-/// The state that a client writes to reset the device (`dos.s`).
-const RESET: i64 = 0;
-
 #[derive(Serialize)]
 pub(super) struct Representation {
     #[serde(skip_serializing_if = "Option::is_none")]
     rt: Names,
     #[serde(skip_serializing_if = "Option::is_none")]
     r#if: Names,
-    dos: OnboardingState,
+    dos: State,
     #[serde(rename = "isop")]
     is_operational: bool,
     #[serde(rename = "cm")]
@@ -51,7 +47,7 @@ pub(super) struct Representation {
 }
 
 #[derive(Serialize)]
-struct OnboardingState {
+struct State {
     #[serde(rename = "s")]
     state: i64,
     #[serde(rename = "p")]
@@ -59,19 +55,21 @@ struct OnboardingState {
 }
 
 impl Representation {
-    pub(super) fn new(phase: &Phase, baseline: bool) -> Self {
+    pub(super) fn new(phase: &Phase, security: Option<&Security>, baseline: bool) -> Self {
         let (rt, r#if) = common(Resource::ProvisioningStatus, baseline);
+        let state = security.map_or(OnboardingState::Rfnop, |security| security.onboarding);
+        let (current, target) = security::state_bits(state);
         Self {
             rt,
             r#if,
-            dos: OnboardingState { state: RFNOP, pending: false },
-            is_operational: true,
-            current_mode: provisioning_mode(phase),
+            dos: State { state: state.number(), pending: state == OnboardingState::Reset },
+            is_operational: state == OnboardingState::Rfnop,
+            current_mode: current | provisioning_mode(phase),
             // Work starts in the very step that takes the order: there is no moment in between.
-            target_mode: 0,
+            target_mode: target,
             operation_mode: CLIENT_DIRECTED,
             supported_mode: CLIENT_DIRECTED,
-            resource_owner: Uuid::nil(),
+            resource_owner: security.map_or(Uuid::nil(), |security| security.pstat_owner),
         }
     }
 }
@@ -92,22 +90,38 @@ pub fn provisioning_mode(phase: &Phase) -> u16 {
     }
 }
 
-/// An UPDATE; `None` when it is right and changes nothing.
-pub(super) fn command(body: &[u8]) -> Result<Option<Ask>, Fault> {
-    let mut ask = None;
+/// An UPDATE: what it says of the security state, and how far it tells the engine to go.
+pub(super) fn read(body: &[u8]) -> Result<(security::StateUpdate, Option<Stage>), Fault> {
+    let mut update = security::StateUpdate::default();
+    let mut stage = None;
     for (name, value) in body::members(body)? {
         match &*name {
-            "tm" => ask = ask.or(target(body::integer("tm", &value)?)?.map(Ask::Start)),
-            "dos" => ask = onboarding_state(value)?.or(ask),
+            "tm" => stage = target(body::integer("tm", &value)?)?,
+            "dos" => update.state = onboarding_state(value)?,
             "om" if body::integer("om", &value)? == CLIENT_DIRECTED => {}
             "om" => return Err("om can only be 4 (client-directed)".into()),
-            "rt" | "if" => {}
+            "rowneruuid" => update.owner = Some(security::uuid(&name, value)?),
+            "rt" | "if" | "n" | "id" => {}
             "cm" | "isop" | "sm" => return Err(format!("{name} can only be read")),
-            "rowneruuid" => return Err("rowneruuid cannot be written in this state".into()),
             _ => return Err(format!("there is no property {} here", body::quoted(&name))),
         }
     }
-    Ok(ask)
+    Ok((update, stage))
+}
+
+/// What an UPDATE asks of the engine while everything is open and there is no security state.
+pub(super) fn open_ask(
+    update: &security::StateUpdate,
+    stage: Option<Stage>,
+) -> Result<Option<Ask>, Fault> {
+    if update.owner.is_some() {
+        return Err("rowneruuid cannot be written in this state".into());
+    }
+    match update.state {
+        Some(OnboardingState::Reset) => Ok(Some(Ask::Reset)),
+        None | Some(OnboardingState::Rfnop) => Ok(stage.map(Ask::Start)),
+        Some(other) => Err(format!("dos.s cannot go from 3 to {}", other.number())),
+    }
 }
 
 /// Of several bits the highest step: it includes the others.
@@ -128,19 +142,19 @@ fn target(bits: i64) -> Result<Option<Stage>, Fault> {
     })
 }
 
-fn onboarding_state(value: ciborium::Value) -> Result<Option<Ask>, Fault> {
-    let mut ask = None;
+fn onboarding_state(value: ciborium::Value) -> Result<Option<OnboardingState>, Fault> {
+    let mut state = None;
     for (name, value) in body::properties(value)? {
-        match (&*name, body::integer("dos.s", &value)) {
-            ("s", Ok(RESET)) => ask = Some(Ask::Reset),
-            ("s", Ok(RFNOP)) => {}
-            ("s", Ok(other)) => return Err(format!("dos.s cannot go from 3 to {other}")),
-            ("s", Err(fault)) => return Err(fault),
-            ("p", _) => return Err("dos.p can only be read".into()),
+        match &*name {
+            "s" => {
+                let number = body::integer("dos.s", &value)?;
+                state = Some(OnboardingState::from_number(number).ok_or("dos.s is not 0 to 4")?);
+            }
+            "p" => return Err("dos.p can only be read".into()),
             _ => return Err(format!("there is no property {} in dos", body::quoted(&name))),
         }
     }
-    Ok(ask)
+    Ok(state)
 }
 
 #[cfg(test)]
@@ -150,7 +164,8 @@ mod tests {
     use super::*;
 
     fn ask(body: ciborium::Value) -> Result<Option<Ask>, Fault> {
-        command(&body::encoded(&body))
+        let (update, stage) = read(&body::encoded(&body))?;
+        open_ask(&update, stage)
     }
 
     #[test]

@@ -19,6 +19,22 @@ pub enum Resource {
     SoftwareUpdate,
     /// `/oic/sec/pstat`: the provisioning status.
     ProvisioningStatus,
+    /// `/oic/sec/doxm`: who owns the device, and how it can be owned.
+    OwnerTransfer,
+    /// `/oic/sec/cred`: whom the device knows.
+    Credentials,
+    /// `/oic/sec/acl2`: who may do what.
+    AccessControl,
+    /// `/oic/sec/sp`: the security profile.
+    SecurityProfile,
+    /// `/oic/sec/csr`: the request for a certificate.
+    CertificateRequest,
+    /// `/oic/sec/roles`: what a peer may be beside itself.
+    Roles,
+    /// `/oic/sec/sdi`: the security domain.
+    SecurityDomain,
+    /// `/oic/sec/ael`: the auditable events.
+    AuditLog,
     /// How far an update is; not part of OCF.
     UpdateStatus,
     /// `/.well-known/core` (RFC 6690), for CoAP tools that do not know OCF.
@@ -38,7 +54,7 @@ pub const TOPICS: [Resource; 3] =
     [Resource::SoftwareUpdate, Resource::ProvisioningStatus, Resource::UpdateStatus];
 
 impl Resource {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::Discovery,
         Self::Device,
         Self::Platform,
@@ -46,6 +62,14 @@ impl Resource {
         Self::IntrospectionData,
         Self::SoftwareUpdate,
         Self::ProvisioningStatus,
+        Self::OwnerTransfer,
+        Self::Credentials,
+        Self::AccessControl,
+        Self::SecurityProfile,
+        Self::CertificateRequest,
+        Self::Roles,
+        Self::SecurityDomain,
+        Self::AuditLog,
         Self::UpdateStatus,
         Self::WellKnownCore,
     ];
@@ -60,6 +84,14 @@ impl Resource {
             Self::IntrospectionData => "/oc/introspection",
             Self::SoftwareUpdate => softwareupdate,
             Self::ProvisioningStatus => "/oic/sec/pstat",
+            Self::OwnerTransfer => "/oic/sec/doxm",
+            Self::Credentials => "/oic/sec/cred",
+            Self::AccessControl => "/oic/sec/acl2",
+            Self::SecurityProfile => "/oic/sec/sp",
+            Self::CertificateRequest => "/oic/sec/csr",
+            Self::Roles => "/oic/sec/roles",
+            Self::SecurityDomain => "/oic/sec/sdi",
+            Self::AuditLog => "/oic/sec/ael",
             Self::UpdateStatus => "/updatestatus",
             Self::WellKnownCore => "/.well-known/core",
         }
@@ -74,6 +106,14 @@ impl Resource {
             Self::Introspection => &["oic.wk.introspection"],
             Self::SoftwareUpdate => &["oic.r.softwareupdate"],
             Self::ProvisioningStatus => &["oic.r.pstat"],
+            Self::OwnerTransfer => &["oic.r.doxm"],
+            Self::Credentials => &["oic.r.cred"],
+            Self::AccessControl => &["oic.r.acl2"],
+            Self::SecurityProfile => &["oic.r.sp"],
+            Self::CertificateRequest => &["oic.r.csr"],
+            Self::Roles => &["oic.r.roles"],
+            Self::SecurityDomain => &["oic.r.sdi"],
+            Self::AuditLog => &["oic.r.ael"],
             Self::UpdateStatus => &["x.freshen.r.updatestatus"],
             Self::IntrospectionData | Self::WellKnownCore => &[],
         }
@@ -86,10 +126,8 @@ impl Resource {
             Self::Device | Self::Platform | Self::Introspection | Self::UpdateStatus => {
                 &[interface::READ, interface::BASELINE]
             }
-            Self::SoftwareUpdate | Self::ProvisioningStatus => {
-                &[interface::READ_WRITE, interface::BASELINE]
-            }
             Self::IntrospectionData | Self::WellKnownCore => &[],
+            _ => &[interface::READ_WRITE, interface::BASELINE],
         }
     }
 
@@ -100,12 +138,39 @@ impl Resource {
 
     /// Whether it takes a POST.
     pub(super) fn is_writable(self) -> bool {
-        matches!(self, Self::SoftwareUpdate | Self::ProvisioningStatus)
+        self == Self::SoftwareUpdate || self.is_security() && self != Self::CertificateRequest
     }
 
-    /// Whether anyone may read it in clear: what a device must tell to be found.
-    pub(super) fn is_public(self) -> bool {
-        matches!(self, Self::Discovery | Self::Device | Self::Platform | Self::WellKnownCore)
+    /// Whether it takes a DELETE.
+    pub(super) fn has_entries(self) -> bool {
+        matches!(self, Self::Credentials | Self::AccessControl | Self::Roles)
+    }
+
+    /// Whether it is one of the security virtual resources.
+    pub(super) fn is_security(self) -> bool {
+        matches!(
+            self,
+            Self::ProvisioningStatus
+                | Self::OwnerTransfer
+                | Self::Credentials
+                | Self::AccessControl
+                | Self::SecurityProfile
+                | Self::CertificateRequest
+                | Self::Roles
+                | Self::SecurityDomain
+                | Self::AuditLog
+        )
+    }
+
+    /// Whether it configures the device (OCF: DCR). Wildcards of access control entries never mean
+    /// these; the software update resource is one of them, as IoTivity-Lite and plgd have it.
+    pub(super) fn is_configuration(self) -> bool {
+        !matches!(self, Self::Introspection | Self::IntrospectionData | Self::UpdateStatus)
+    }
+
+    /// Whether it is out of reach in clear, whatever an access control entry says.
+    pub(super) fn is_secured(self) -> bool {
+        matches!(self, Self::SoftwareUpdate | Self::UpdateStatus)
     }
 
     /// What watchers of it are told by; `None` when it cannot be watched.

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::discovery::{Device, Discovery, Platform};
 use super::resource::{Resource, interface};
+use super::security::{self, Access, Change, OnboardingState, Role, RoleChange, Security, Write};
 use super::{body, discovery, introspection, pstat, softwareupdate, status};
 use crate::clock::Now;
 use crate::coap::{Code, Reception, Request, Response, option};
@@ -51,8 +52,45 @@ pub struct Progress {
 pub enum Subject {
     /// Nobody in particular: in clear.
     Anonymous,
-    /// Somebody the device has a key or an anchor for; the name is for the log.
+    /// Somebody whom the configuration names, while nobody owns the device; the name is for the log.
     Known(String),
+    /// The onboarding connection of a device that is being taken into ownership.
+    Onboarding,
+    /// Somebody for whom the owner has provided.
+    Peer(Identified),
+}
+
+/// A peer with a secure session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identified {
+    /// Who.
+    pub uuid: Uuid,
+    /// Whether it has proved that by a shared key: the key's roles are its own then.
+    pub by_key: bool,
+    /// The roles that it has proved by certificates in this session.
+    pub roles: Vec<Role>,
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Anonymous => f.write_str("anyone in clear"),
+            Self::Known(name) => f.write_str(name),
+            Self::Onboarding => f.write_str("the onboarding tool"),
+            Self::Peer(peer) => write!(f, "{}", peer.uuid),
+        }
+    }
+}
+
+/// Ownership and access, as an answer may depend on them.
+#[derive(Clone, Copy, Debug)]
+pub struct Guard<'a> {
+    /// What is on disk.
+    pub state: &'a Security,
+    /// What the configuration lets the device do.
+    pub rules: &'a security::Rules,
+    /// Whether an onboarding connection stands.
+    pub connected: bool,
 }
 
 /// What an answer may depend on.
@@ -66,10 +104,24 @@ pub struct Site<'a> {
     pub progress: Progress,
     /// Every endpoint that the asker could use, such as `coap://127.0.0.1:5683`.
     pub endpoints: &'a [String],
-    /// Whether everything is served to everyone in clear (`insecure`).
-    pub open: bool,
+    /// Who owns the device and who may do what; none where everything is served to everyone in clear
+    /// (`insecure`).
+    pub guard: Option<Guard<'a>>,
     /// The time.
     pub now: Now,
+}
+
+impl Site<'_> {
+    /// `di`: what the owner calls the device, once there is one.
+    pub(super) fn device(&self) -> Uuid {
+        self.guard.map_or(self.about.device, |guard| guard.state.doxm.device)
+    }
+
+    /// Whether there is this resource.
+    pub(super) fn has(&self, resource: Resource) -> bool {
+        let guarded = resource.is_security() && resource != Resource::ProvisioningStatus;
+        self.guard.is_some() || !guarded
+    }
 }
 
 /// What to do with a request.
@@ -79,11 +131,18 @@ pub enum Answer {
     Reply(Response, Option<Resource>),
     /// Let the engine take the command, then send what [`Pending::done`] makes of the result.
     Order(Command, Pending),
+    /// Let the security state take the write, then send what [`Pending::written`] makes of the
+    /// result.
+    Write(Write, Pending),
+    /// Judge what the asker says of its roles, then send what [`Pending::written`] makes of that.
+    Roles(RoleChange, Pending),
+    /// The asker may not do this; send the response, and let the owner know of it.
+    Denied(Response, Resource),
     /// Send nothing (a multicast request that is not for us).
     Silence,
 }
 
-/// An answer that waits for the engine.
+/// An answer that waits for a step.
 #[derive(Clone, Debug)]
 pub struct Pending {
     resource: Resource,
@@ -104,6 +163,9 @@ const CONTENT_VERSION: u16 = 2053;
 /// Version 1.0.0 of the content format, as every OCF 1.x and 2.x device sends it.
 const VERSION: u32 = 2048;
 
+/// How soon a client should ask again while the device resets, seconds.
+const RESETTING_S: u32 = 2;
+
 /// Answers a request.
 pub fn answer(
     site: &Site<'_>,
@@ -122,16 +184,27 @@ pub fn answer(
 }
 
 fn answered(site: &Site<'_>, subject: &Subject, request: Request) -> Result<Answer, Response> {
-    let resource = routed(&site.about.softwareupdate_href, &request)
+    let resource = routed(site, &request)
         .ok_or_else(|| Response::diagnostic(Code::NOT_FOUND, "there is no such resource"))?;
+    awake(site)?;
     selected_interface(resource, &request)?;
-    allowed(site, subject, resource)?;
+    if !allowed(site, subject, resource, request.code) {
+        let denied = Response::diagnostic(Code::UNAUTHORIZED, "this is not for you");
+        return Ok(Answer::Denied(denied, resource));
+    }
     match request.code {
         Code::GET => {
-            let response = represented(site, resource, &request)?;
+            let response = represented_for(site, subject, resource, &request)?;
             Ok(Answer::Reply(response, resource.topic().map(|_| resource)))
         }
-        Code::POST if resource.is_writable() => ordered(site, subject, resource, request),
+        Code::POST if resource == Resource::SoftwareUpdate => {
+            ordered(site, subject, resource, request)
+        }
+        Code::POST if resource == Resource::ProvisioningStatus => {
+            provisioned(site, subject, resource, request)
+        }
+        Code::POST if resource.is_writable() => written(subject, resource, request),
+        Code::DELETE if resource.has_entries() => written(subject, resource, request),
         Code::POST | Code::PUT | Code::DELETE if is_read_only(resource) => {
             Err(Response::diagnostic(Code::FORBIDDEN, "this resource can only be read"))
         }
@@ -141,8 +214,21 @@ fn answered(site: &Site<'_>, subject: &Subject, request: Request) -> Result<Answ
     }
 }
 
-fn routed(softwareupdate_href: &str, request: &Request) -> Option<Resource> {
-    Resource::ALL.into_iter().find(|resource| resource.is_at(softwareupdate_href, request))
+/// While the device resets nobody is served: what they would see is about to change.
+fn awake(site: &Site<'_>) -> Result<(), Response> {
+    if site.guard.is_none_or(|guard| guard.state.onboarding != OnboardingState::Reset) {
+        return Ok(());
+    }
+    let mut response = Response::diagnostic(Code::SERVICE_UNAVAILABLE, "the device is resetting");
+    response.options.set_uint(option::MAX_AGE, RESETTING_S);
+    Err(response)
+}
+
+fn routed(site: &Site<'_>, request: &Request) -> Option<Resource> {
+    let href = &site.about.softwareupdate_href;
+    Resource::ALL
+        .into_iter()
+        .find(|resource| site.has(*resource) && resource.is_at(href, request))
 }
 
 fn is_read_only(resource: Resource) -> bool {
@@ -161,12 +247,16 @@ fn selected_interface(resource: Resource, request: &Request) -> Result<&'static 
     })
 }
 
-/// OCF Security 12.2, as far as it goes before anyone owns the device.
-fn allowed(site: &Site<'_>, subject: &Subject, resource: Resource) -> Result<(), Response> {
-    if site.open || resource.is_public() || matches!(subject, Subject::Known(_)) {
-        return Ok(());
-    }
-    Err(Response::diagnostic(Code::UNAUTHORIZED, "ask over coaps"))
+fn allowed(site: &Site<'_>, subject: &Subject, resource: Resource, method: Code) -> bool {
+    let Some(guard) = site.guard else { return true };
+    let href = resource.href(&site.about.softwareupdate_href);
+    let access = Access { subject, resource, href, method };
+    security::permits(guard.state, guard.connected, &access, site.now.wall)
+}
+
+/// Whether somebody may see a resource now: asked again for those who watch when access changes.
+pub fn readable(site: &Site<'_>, subject: &Subject, resource: Resource) -> bool {
+    awake(site).is_ok() && allowed(site, subject, resource, Code::GET)
 }
 
 fn query<'a>(request: &'a Request, name: &'a str) -> impl Iterator<Item = &'a str> {
@@ -185,6 +275,16 @@ fn represented(
     resource: Resource,
     request: &Request,
 ) -> Result<Response, Response> {
+    represented_for(site, &Subject::Anonymous, resource, request)
+}
+
+/// Roles show each session its own.
+fn represented_for(
+    site: &Site<'_>,
+    subject: &Subject,
+    resource: Resource,
+    request: &Request,
+) -> Result<Response, Response> {
     let baseline = selected_interface(resource, request)? == interface::BASELINE;
     if resource == Resource::WellKnownCore {
         return well_known_core(site, request);
@@ -192,16 +292,8 @@ fn represented(
     let format = accepted(request)?;
     let (about, state) = (site.about, site.state);
     let bytes = match resource {
-        Resource::Discovery => {
-            let types: Vec<&str> = query(request, "rt").collect();
-            let links = discovery::links(site, &types);
-            if links.is_empty() {
-                let text = "no resource has this type";
-                return Err(Response::diagnostic(Code::BAD_REQUEST, text));
-            }
-            if baseline { body::encoded(&Discovery::new(links)) } else { body::encoded(&links) }
-        }
-        Resource::Device => body::encoded(&Device::new(about, &state.running.version, baseline)),
+        Resource::Discovery => discovered(site, request, baseline)?,
+        Resource::Device => body::encoded(&Device::new(site, baseline)),
         Resource::Platform => body::encoded(&Platform::new(site, baseline)),
         Resource::Introspection => {
             body::encoded(&introspection::Representation::new(site, baseline))
@@ -213,14 +305,61 @@ fn represented(
             body::encoded(&softwareupdate::Representation::new(state, baseline))
         }
         Resource::ProvisioningStatus => {
-            body::encoded(&pstat::Representation::new(&state.phase, baseline))
+            let security = site.guard.map(|guard| guard.state);
+            body::encoded(&pstat::Representation::new(&state.phase, security, baseline))
         }
         Resource::UpdateStatus => {
             body::encoded(&status::Representation::new(state, &site.progress, baseline))
         }
-        Resource::WellKnownCore => unreachable!("answered above"),
+        _ => guarded(site, subject, resource, request, baseline)?,
     };
     Ok(versioned(Response::new(Code::CONTENT).with_payload(format, bytes), request))
+}
+
+fn discovered(
+    site: &Site<'_>,
+    request: &Request,
+    baseline: bool,
+) -> Result<Vec<u8>, Response> {
+    let nothing = |text: &str| Response::diagnostic(Code::BAD_REQUEST, text);
+    if query(request, "sduuid").any(|domain| !discovery::is_in_domain(site, domain)) {
+        return Err(nothing("this device is not in that security domain"));
+    }
+    let types: Vec<&str> = query(request, "rt").collect();
+    let links = discovery::links(site, &types);
+    if links.is_empty() {
+        return Err(nothing("no resource has this type"));
+    }
+    Ok(if baseline {
+        body::encoded(&Discovery::new(site, links))
+    } else {
+        body::encoded(&links)
+    })
+}
+
+/// The security resources.
+fn guarded(
+    site: &Site<'_>,
+    subject: &Subject,
+    resource: Resource,
+    request: &Request,
+    baseline: bool,
+) -> Result<Vec<u8>, Response> {
+    let nothing = || Response::diagnostic(Code::NOT_FOUND, "there is no such resource");
+    let guard = site.guard.ok_or_else(nothing)?;
+    if resource == Resource::OwnerTransfer
+        && !security::matches_query(&guard.state.doxm, request)
+    {
+        let text = "this device is not in the state that is searched for";
+        return Err(Response::diagnostic(Code::BAD_REQUEST, text));
+    }
+    let roles = match subject {
+        Subject::Peer(peer) => peer.roles.as_slice(),
+        _ => &[],
+    };
+    security::represented(guard.state, guard.rules, resource, request, roles, baseline)
+        .map_err(|refusal| refusal.response())?
+        .ok_or_else(nothing)
 }
 
 fn well_known_core(site: &Site<'_>, request: &Request) -> Result<Response, Response> {
@@ -249,7 +388,7 @@ fn accepted(request: &Request) -> Result<u16, Response> {
 }
 
 /// Whether the body may be read at all.
-fn readable(request: &Request) -> Result<(), Response> {
+fn readable_body(request: &Request) -> Result<(), Response> {
     if request.options.uint(CONTENT_VERSION).is_some_and(|version| version < VERSION) {
         return Err(unsupported_version());
     }
@@ -283,22 +422,79 @@ fn ordered(
     resource: Resource,
     request: Request,
 ) -> Result<Answer, Response> {
-    readable(&request)?;
+    readable_body(&request)?;
     accepted(&request)?;
-    let refused = |fault: String| Response::diagnostic(Code::BAD_REQUEST, fault);
-    let (door, ask): (Door, Option<Ask>) = match resource {
-        Resource::SoftwareUpdate => {
-            let ask = softwareupdate::command(&request.payload, site.about.purl_max, site.now);
-            (Door::SoftwareUpdate, Some(ask.map_err(refused)?))
+    may_update(site, subject)?;
+    let ask = softwareupdate::command(&request.payload, site.about.purl_max, site.now)
+        .map_err(refused)?;
+    let command = Command { door: Door::SoftwareUpdate, asker: subject.to_string(), ask };
+    Ok(Answer::Order(command, Pending { resource, request }))
+}
+
+fn refused(fault: String) -> Response {
+    Response::diagnostic(Code::BAD_REQUEST, fault)
+}
+
+/// A device that nobody owns yet, or that is being repaired by pstat, takes no orders to update.
+fn may_update(site: &Site<'_>, subject: &Subject) -> Result<(), Response> {
+    let transfer = |guard: Guard<'_>| guard.state.onboarding == OnboardingState::Rfotm;
+    if site.guard.is_some_and(transfer) && !matches!(subject, Subject::Known(_)) {
+        let text = "nobody owns this device yet; it takes no orders";
+        return Err(Response::diagnostic(Code::FORBIDDEN, text));
+    }
+    Ok(())
+}
+
+/// POST pstat: it moves the security state, or starts the engine.
+fn provisioned(
+    site: &Site<'_>,
+    subject: &Subject,
+    resource: Resource,
+    request: Request,
+) -> Result<Answer, Response> {
+    readable_body(&request)?;
+    accepted(&request)?;
+    let (mut update, stage) = pstat::read(&request.payload).map_err(refused)?;
+    let ask = match site.guard {
+        None => pstat::open_ask(&update, stage).map_err(refused)?,
+        Some(guard) => {
+            update.state = update.state.filter(|state| *state != guard.state.onboarding);
+            let resets = update.state == Some(OnboardingState::Reset);
+            if update != security::StateUpdate::default() {
+                if stage.is_some() && !resets {
+                    return Err(refused("send tm and changes of dos or rowneruuid apart".into()));
+                }
+                let change = Change::Pstat(update);
+                return Ok(Answer::Write(write(subject, change), Pending { resource, request }));
+            }
+            stage.map(Ask::Start)
         }
-        _ => (Door::ProvisioningStatus, pstat::command(&request.payload).map_err(refused)?),
     };
     let Some(ask) = ask else { return Ok(Answer::Reply(Response::new(Code::CHANGED), None)) };
-    let asker = match subject {
-        Subject::Anonymous => "anyone in clear".into(),
-        Subject::Known(name) => name.clone(),
-    };
-    Ok(Answer::Order(Command { door, asker, ask }, Pending { resource, request }))
+    may_update(site, subject)?;
+    if site.guard.is_some_and(|guard| guard.state.onboarding == OnboardingState::Sreset) {
+        let text = "tm starts nothing in SRESET";
+        return Err(Response::diagnostic(Code::FORBIDDEN, text));
+    }
+    let command = Command { door: Door::ProvisioningStatus, asker: subject.to_string(), ask };
+    Ok(Answer::Order(command, Pending { resource, request }))
+}
+
+/// POST and DELETE to the other security resources.
+fn written(subject: &Subject, resource: Resource, request: Request) -> Result<Answer, Response> {
+    readable_body(&request)?;
+    accepted(&request)?;
+    if resource == Resource::Roles {
+        let change = security::read_roles(&request).map_err(refused)?;
+        return Ok(Answer::Roles(change, Pending { resource, request }));
+    }
+    let change = security::read_change(resource, &request).map_err(refused)?;
+    Ok(Answer::Write(write(subject, change), Pending { resource, request }))
+}
+
+fn write(subject: &Subject, change: Change) -> Write {
+    let onboarding = *subject == Subject::Onboarding;
+    Write { asker: subject.to_string(), onboarding, change }
 }
 
 impl Pending {
@@ -318,6 +514,21 @@ impl Pending {
                 response
             }
             // The model of pstat: 204, no payload.
+            None => Response::new(Code::CHANGED),
+        }
+    }
+
+    /// The answer, now that the security state has taken the write or refused it.
+    pub fn written(&self, site: &Site<'_>, refusal: Option<&security::Refusal>) -> Response {
+        match refusal {
+            Some(refusal) => refusal.response(),
+            None if self.request.code == Code::DELETE => Response::new(Code::DELETED),
+            // The model of sp has a body, those of the others have none.
+            None if self.resource == Resource::SecurityProfile => {
+                let mut response = render(site, self.resource, &self.request);
+                response.code = Code::CHANGED;
+                response
+            }
             None => Response::new(Code::CHANGED),
         }
     }

@@ -172,6 +172,12 @@ impl Device {
         self.child.wait().unwrap();
     }
 
+    /// SIGUSR1.
+    pub(crate) fn press_button(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::USR1).unwrap();
+    }
+
     /// SIGTERM; the exit code.
     pub(crate) fn stop(&mut self) -> Option<i32> {
         let pid = rustix::process::Pid::from_child(&self.child);

@@ -10,7 +10,9 @@ struct Bench {
     about: About,
     state: State,
     endpoints: Vec<String>,
-    open: bool,
+    /// None: everything is open.
+    security: Option<Security>,
+    rules: security::Rules,
 }
 
 impl Bench {
@@ -29,7 +31,7 @@ impl Bench {
         let state = State::new("1.0.0", about.manufactured);
         let endpoints =
             vec!["coap://127.0.0.1:5683".to_owned(), "coaps://127.0.0.1:5684".to_owned()];
-        Self { about, state, endpoints, open: true }
+        Self { about, state, endpoints, security: None, rules: security::Rules::default() }
     }
 
     fn site(&self) -> Site<'_> {
@@ -38,7 +40,11 @@ impl Bench {
             state: &self.state,
             progress: Progress::default(),
             endpoints: &self.endpoints,
-            open: self.open,
+            guard: self.security.as_ref().map(|state| Guard {
+                state,
+                rules: &self.rules,
+                connected: false,
+            }),
             now: Now { wall: "2026-02-01T00:00:00Z".parse().unwrap(), mono: Instant::ZERO },
         }
     }
@@ -55,8 +61,9 @@ impl Bench {
     ) -> Option<Response> {
         let site = self.site();
         match answer(&site, subject, reception, request) {
-            Answer::Reply(response, _) => Some(response),
+            Answer::Reply(response, _) | Answer::Denied(response, _) => Some(response),
             Answer::Silence => None,
+            Answer::Write(..) | Answer::Roles(..) => unreachable!("nothing here writes these"),
             Answer::Order(command, pending) => {
                 let input = crate::update::Input::Command(command);
                 match step(&self.state, input, &Rules::default(), site.now) {
@@ -73,6 +80,11 @@ impl Bench {
     fn code(&self, request: Request) -> Code {
         self.ask(request).unwrap().code
     }
+}
+
+fn unowned() -> Security {
+    let key = security::Secret::new(vec![1]);
+    Security::new(security::Fresh { device: Uuid::from_u128(7), key })
 }
 
 fn get(path: &str) -> Request {
@@ -229,7 +241,7 @@ fn links_are_filtered_by_type_and_tell_every_endpoint() {
     assert_eq!(member(&two[1], "eps").as_array().unwrap().len(), 2);
     let baseline = value(&bench.ask(get("/oic/res?if=oic.if.baseline")).unwrap());
     assert_eq!(member(&baseline.as_array().unwrap()[0], "links").as_array().unwrap().len(), 7);
-    bench.open = false;
+    bench.security = Some(unowned());
     let two = value(&bench.ask(get("/oic/res?rt=oic.r.softwareupdate")).unwrap());
     assert_eq!(member(&two.as_array().unwrap()[0], "eps").as_array().unwrap().len(), 1);
 }
@@ -249,13 +261,13 @@ fn a_group_is_answered_only_by_those_who_have_something_to_say() {
 #[test]
 fn in_clear_only_what_a_device_must_tell_is_told() {
     let mut bench = Bench::new();
-    bench.open = false;
+    bench.security = Some(unowned());
     for (path, code) in [
         ("/oic/res", Code::CONTENT),
         ("/oic/d", Code::CONTENT),
         ("/oic/p", Code::CONTENT),
+        ("/oic/sec/pstat", Code::CONTENT),
         (SWU, Code::UNAUTHORIZED),
-        ("/oic/sec/pstat", Code::UNAUTHORIZED),
         ("/updatestatus", Code::UNAUTHORIZED),
     ] {
         assert_eq!(bench.code(get(path)), code, "{path}");

@@ -1,0 +1,288 @@
+//! The loop's part in ownership and access: carries out what the security state wants done.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::keeper::Rejected;
+use super::policy;
+use super::run::Device;
+use crate::clock::{Instant, Now};
+use crate::coap::{Code, Notify, Peer, Response};
+use crate::dtls;
+use crate::ocf::security::{
+    Category, Effect, Event, Fresh, Input, OnboardingState, Refusal, RoleChange, Secret, World,
+    Write,
+};
+use crate::ocf::{self, Pending, Resource, Subject, TOPICS};
+use crate::store;
+use crate::update::{self, Ask, Command, Door, Phase};
+
+/// How long to wait before a reset that could not be kept, or that waits for the old software, goes
+/// on.
+const RESET_AGAIN: Duration = Duration::from_secs(1);
+
+/// Auditable events that wait to be kept; more are not kept. Strangers must not wear out the disk.
+const EVENTS_WAITING_MAX: usize = 16;
+
+/// How often they are kept.
+const EVENTS_EVERY: Duration = Duration::from_secs(60);
+
+/// What waits for its time.
+#[derive(Default)]
+pub(super) struct Waiting {
+    events: Vec<Event>,
+    events_kept: Option<Instant>,
+    /// The engine has forgotten its orders, in the reset that is under way.
+    engine_is_clear: bool,
+    reset_again: Option<Instant>,
+}
+
+impl Waiting {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let events = self.events_due().filter(|_| !self.events.is_empty());
+        [events, self.reset_again].into_iter().flatten().min()
+    }
+
+    /// When events may be kept again; at once, if none ever were.
+    fn events_due(&self) -> Option<Instant> {
+        Some(self.events_kept.map_or(Instant::ZERO, |at| at + EVENTS_EVERY))
+    }
+}
+
+impl Device {
+    /// A client writes to a security resource.
+    pub(super) fn write(
+        &mut self,
+        write: Write,
+        pending: &Pending,
+        peer: Peer,
+        now: Now,
+    ) -> Response {
+        let asker = write.asker.clone();
+        let result = self.take_security(Input::Write(write), now);
+        let site = self.records.site(&[], self.secure.is_onboarding(), now);
+        match result {
+            Ok(()) => pending.written(&site, None),
+            Err(Rejected::Refused(refusal)) => {
+                tracing::info!("{asker} at {} is refused: {refusal}", peer.remote);
+                pending.written(&site, Some(&refusal))
+            }
+            Err(rejected @ Rejected::NotDurable(_)) => {
+                tracing::error!("{rejected}");
+                Pending::not_durable()
+            }
+        }
+    }
+
+    /// A client says what it may be.
+    pub(super) fn change_roles(
+        &mut self,
+        change: RoleChange,
+        pending: &Pending,
+        peer: Peer,
+        now: Now,
+    ) -> Response {
+        let Some(security) = self.records.security() else {
+            return Response::new(Code::NOT_FOUND);
+        };
+        let refusal = self.secure.change_roles(peer, change, security, now).err();
+        if let Some(refusal) = &refusal {
+            let about = format!("{refusal} ({})", peer.remote);
+            self.note(Event::new(Category::Authentication, 2, now.wall, "a role is refused", about));
+        }
+        let refusal = refusal.map(Refusal::Malformed);
+        pending.written(&self.records.site(&[], false, now), refusal.as_ref())
+    }
+
+    /// Somebody may not do what they asked for.
+    pub(super) fn denied(&mut self, resource: Resource, subject: &Subject, peer: Peer, now: Now) {
+        tracing::info!("{subject} at {} is denied {resource:?}", peer.remote);
+        if resource == Resource::SoftwareUpdate && matches!(subject, Subject::Peer(_)) {
+            let href = &self.records.about.softwareupdate_href;
+            tracing::info!("wildcards do not cover it: the owner has to provide an ACE for {href}");
+        }
+        let about = format!("{subject} at {}, {resource:?}", peer.remote);
+        self.note(Event::new(Category::Access, 2, now.wall, "Access Denied", about));
+    }
+
+    /// Somebody could not connect.
+    pub(super) fn stranger(&mut self, path: dtls::Path, reason: &dtls::Error, now: Now) {
+        let about = format!("{}: {reason}", path.remote);
+        self.note(Event::new(Category::Authentication, 2, now.wall, "Authentication failed", about));
+    }
+
+    /// Somebody asks for an update.
+    pub(super) fn audit_order(&mut self, command: &Command, refusal: Option<String>, now: Now) {
+        let message = match refusal {
+            None => "an order was taken".to_owned(),
+            Some(refusal) => format!("an order was refused: {refusal}"),
+        };
+        let about = format!("{}: {:?}", command.asker, command.ask);
+        self.note(Event::new(Category::Device, 3, now.wall, message, about));
+    }
+
+    /// Keeps an event for the owner, soon.
+    fn note(&mut self, event: Event) {
+        if self.records.ownership.is_some() && self.waiting.events.len() < EVENTS_WAITING_MAX {
+            self.waiting.events.push(event);
+        }
+    }
+
+    /// Keeps the events that wait, if it is time, or if this is the last chance.
+    pub(super) fn keep_events(&mut self, at_once: bool, now: Now) {
+        let due = self.waiting.events_due().is_some_and(|at| at <= now.mono);
+        if self.waiting.events.is_empty() || !(due || at_once) {
+            return;
+        }
+        self.waiting.events_kept = Some(now.mono);
+        let events = std::mem::take(&mut self.waiting.events);
+        if let Err(rejected) = self.take_security(Input::Audit(events), now) {
+            tracing::error!("auditable events are lost: {rejected}");
+        }
+    }
+
+    /// Somebody at the device wants it reset.
+    pub(super) fn reset_by_hand(&mut self, how: &'static str, now: Now) {
+        tracing::warn!("reset by {how}");
+        if self.records.ownership.is_none() {
+            let command = reset_command(how);
+            if let Err(rejected) = self.take(update::Input::Command(command), now) {
+                tracing::error!("cannot reset: {rejected}");
+            }
+            return;
+        }
+        if let Err(rejected) = self.take_security(Input::Reset(how), now) {
+            tracing::error!("cannot reset: {rejected}");
+        }
+    }
+
+    /// The onboarding tool is gone.
+    pub(super) fn onboarding_lost(&mut self, now: Now) {
+        if let Err(rejected) = self.take_security(Input::ConnectionLost, now) {
+            // At the next start at the latest, what it wrote is undone.
+            tracing::error!("{rejected}");
+        }
+        if let Some(security) = self.records.security() {
+            self.secure.adopt(security, now);
+        }
+    }
+
+    /// Decide, commit, adopt; then let it be seen.
+    pub(super) fn take_security(
+        &mut self,
+        input: Input,
+        now: Now,
+    ) -> Result<(), Rejected<Refusal>> {
+        let Some(ownership) = &mut self.records.ownership else { return Ok(()) };
+        let secure = &self.secure;
+        let world = World {
+            rules: &ownership.rules,
+            owner_key: &|owner, device| secure.owner_key(owner, device),
+            certificate: &policy::check_certificate,
+            now,
+        };
+        let effects = ownership.keeper.take(input, &world)?;
+        self.carry_out_security(effects, now);
+        Ok(())
+    }
+
+    pub(super) fn carry_out_security(&mut self, effects: Vec<Effect>, now: Now) {
+        for effect in effects {
+            match effect {
+                Effect::PolicyChanged => {
+                    if let Some(security) = self.records.security() {
+                        self.secure.adopt(security, now);
+                    }
+                }
+                Effect::ShowPin => self.secure.want_pin(now.mono),
+                Effect::HidePin => self.secure.hide_pin(),
+                Effect::AccessChanged { moved } => self.end_observations(moved, now),
+                Effect::StateChanged => {
+                    if let Some(security) = self.records.security() {
+                        tracing::info!("the device is in {:?}", security.onboarding);
+                    }
+                    self.tell(Resource::ProvisioningStatus, Notify::Confirmable, now);
+                }
+                Effect::Reset => {
+                    self.waiting.engine_is_clear = false;
+                    self.waiting.reset_again = Some(now.mono);
+                    self.end_observations(true, now);
+                    self.secure.dismiss_all(now.mono);
+                }
+            }
+        }
+    }
+
+    /// Those who watch what they may not see any more are told so.
+    fn end_observations(&mut self, moved: bool, now: Now) {
+        let error = match moved {
+            true => Response::diagnostic(Code::SERVICE_UNAVAILABLE, "the device has changed state"),
+            false => Response::diagnostic(Code::UNAUTHORIZED, "this is not for you any more"),
+        };
+        let site = self.records.site(&[], self.secure.is_onboarding(), now);
+        let (secure, security) = (&self.secure, self.records.security());
+        self.coap.end_observations(&error, now.mono, |topic, watcher| {
+            let resource = usize::try_from(topic.0).ok().and_then(|n| TOPICS.get(n).copied());
+            let subject = secure.subject(watcher.peer, security, now);
+            !resource.is_some_and(|resource| ocf::readable(&site, &subject, resource))
+        });
+    }
+
+    /// Goes on with a reset: first the engine forgets, then, when the device is at rest, it is new.
+    pub(super) fn finish_reset(&mut self, now: Now) {
+        let resetting = self
+            .records
+            .security()
+            .is_some_and(|security| security.onboarding == OnboardingState::Reset);
+        if !resetting {
+            self.waiting.reset_again = None;
+            return;
+        }
+        if self.waiting.reset_again.is_some_and(|at| at > now.mono) {
+            return;
+        }
+        self.waiting.reset_again = Some(now.mono + RESET_AGAIN);
+        if !self.waiting.engine_is_clear {
+            let command = reset_command("the reset of the device");
+            if let Err(rejected) = self.take(update::Input::Command(command), now) {
+                return tracing::error!("the reset has to wait: {rejected}");
+            }
+            self.waiting.engine_is_clear = true;
+        }
+        // Software that is being tried goes back first: the new owner gets a device at rest.
+        if self.records.update.state().phase != Phase::Idle {
+            return;
+        }
+        let done = fresh().map(Input::ResetDone);
+        match done.map(|input| self.take_security(input, now)) {
+            Ok(Ok(())) => self.waiting.reset_again = None,
+            Ok(Err(rejected)) => tracing::error!("the reset has to wait: {rejected}"),
+            Err(error) => tracing::error!("the reset has to wait: {error}"),
+        }
+    }
+}
+
+fn reset_command(asker: &str) -> Command {
+    Command { door: Door::ProvisioningStatus, asker: asker.to_owned(), ask: Ask::Reset }
+}
+
+/// What a device has anew after each reset.
+pub(super) fn fresh() -> Result<Fresh, String> {
+    let key = rcgen::KeyPair::generate().map_err(|error| error.to_string())?;
+    Ok(Fresh { device: Uuid::new_v4(), key: Secret::new(key.serialize_der()) })
+}
+
+/// Whether a reset is asked for by a file in the state directory; the file is removed.
+///
+/// # Errors
+///
+/// The file cannot be removed: the device would be reset at every start.
+pub(super) fn reset_file(directory: &std::path::Path) -> Result<bool, store::Error> {
+    let path = directory.join("reset");
+    match std::fs::remove_file(&path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(store::Error::Disk { verb: "remove", path, source }),
+    }
+}

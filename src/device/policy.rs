@@ -1,0 +1,201 @@
+//! Who may connect now, and how: from the state of ownership to a policy of `dtls`.
+
+use uuid::Uuid;
+
+use super::setup::Error;
+use crate::clock::Now;
+use crate::config::{Certified, Credentials};
+use crate::dtls::{
+    self, Anchor, ClientCertificates, IdentityRule, OwnCertificate, Policy, PreSharedKey, Suite,
+};
+use crate::ocf::security::{Credential, Method, OnboardingState, Security, Usage};
+
+/// What a client calls itself in a transfer by PIN, and the beginning of the device's hint
+/// (OCF Security 7.3.5).
+pub(super) const PIN_IDENTITY: &[u8] = b"oic.sec.doxm.rdp";
+
+/// OCF's suites with certificates, the preferred one first.
+const CERTIFICATE_SUITES: [Suite; 4] = [
+    Suite::EcdheEcdsaAes128Ccm8,
+    Suite::EcdheEcdsaAes128Ccm,
+    Suite::EcdheEcdsaAes256Ccm8,
+    Suite::EcdheEcdsaAes256Ccm,
+];
+
+/// What the configuration gives: those whom it names, and the manufacturer's certificate.
+pub(super) struct Configured {
+    /// The policy while nobody owns the device.
+    named: Policy,
+    manufacturer: Option<OwnCertificate>,
+}
+
+impl Configured {
+    pub(super) fn new(
+        credentials: &Credentials,
+        manufacturer: Option<&Certified>,
+    ) -> Result<Self, Error> {
+        let manufacturer = match manufacturer {
+            None => None,
+            Some(certified) => Some(certificate(certified).map_err(Error::Credentials)?.0),
+        };
+        Ok(Self { named: named(credentials)?, manufacturer })
+    }
+
+    /// Whether the configuration names this PSK identity.
+    pub(super) fn knows(&self, identity: &[u8]) -> bool {
+        self.named.psks.iter().any(|psk| psk.identity == identity)
+    }
+
+    /// Those whom the configuration names, and nobody else.
+    pub(super) fn open(&self) -> Policy {
+        self.named.clone()
+    }
+
+    /// Who may connect in this state. `pin`: the PIN that is shown; `connected`: an onboarding
+    /// connection stands.
+    pub(super) fn policy(
+        &self,
+        security: &Security,
+        pin: Option<&str>,
+        connected: bool,
+        now: Now,
+    ) -> Policy {
+        match security.onboarding {
+            OnboardingState::Reset => Policy::default(),
+            // One tool at a time.
+            OnboardingState::Rfotm if connected => Policy::default(),
+            OnboardingState::Rfotm => self.transfer(security, pin),
+            _ => owned(security, now),
+        }
+    }
+
+    fn transfer(&self, security: &Security, pin: Option<&str>) -> Policy {
+        let mut policy = self.named.clone();
+        policy.keep_secrets = true;
+        let device = security.doxm.device.as_bytes();
+        match (security.doxm.selected, pin, &self.manufacturer) {
+            (Some(Method::JustWorks), ..) => policy.suites.push(Suite::EcdhAnonAes128CbcSha256),
+            (Some(Method::RandomPin), Some(pin), _) => {
+                if !policy.suites.contains(&Suite::EcdhePskAes128CbcSha256) {
+                    policy.suites.push(Suite::EcdhePskAes128CbcSha256);
+                }
+                let key = dtls::pin_psk(pin.as_bytes(), device);
+                policy.psks.push(PreSharedKey::new(PIN_IDENTITY, key.to_vec()));
+                policy.identity_hint = [PIN_IDENTITY, b":", device].concat();
+            }
+            (Some(Method::ManufacturerCertificate), _, Some(manufacturer)) => {
+                policy.certificate = Some(manufacturer.clone());
+                policy.client_certificates = ClientCertificates::NotAsked;
+                let missing = |suite: &Suite| !self.named.suites.contains(suite);
+                policy.suites.extend(CERTIFICATE_SUITES.into_iter().filter(missing));
+            }
+            _ => {}
+        }
+        policy
+    }
+}
+
+/// Those for whom the owner has provided.
+fn owned(security: &Security, now: Now) -> Policy {
+    let cred = &security.cred;
+    let mut policy = Policy {
+        identity_hint: security.doxm.device.as_bytes().to_vec(),
+        client_certificates: ClientCertificates::Required,
+        client_identity: IdentityRule::Ocf,
+        anchors: anchors(security, now),
+        certificate: identity(security, now),
+        ..Policy::default()
+    };
+    for (subject, key) in cred.shared_keys(now.wall) {
+        // OCF's identity is 16 raw bytes, which plain CoAP tools cannot be told; so the text is
+        // taken too.
+        let names = [subject.as_bytes().to_vec(), subject.to_string().into_bytes()];
+        policy.psks.extend(names.map(|name| PreSharedKey::new(name, key.expose())));
+    }
+    policy.suites.push(Suite::EcdhePskAes128CbcSha256);
+    if policy.certificate.is_some() {
+        policy.suites.extend(CERTIFICATE_SUITES);
+    }
+    policy.suites.push(Suite::PskAes128Ccm8);
+    policy
+}
+
+/// The device's identity certificate: the one that was provided last.
+fn identity(security: &Security, now: Now) -> Option<OwnCertificate> {
+    let entries: Vec<&Credential> = security.cred.certificates(Usage::Identity, now.wall).collect();
+    entries.into_iter().rev().find_map(|entry| {
+        let own = if entry.private.is_empty() { &security.key } else { &entry.private };
+        match own_certificate(&entry.public, own.expose()) {
+            Ok(certificate) => Some(certificate),
+            Err(error) => {
+                tracing::warn!("credential {} cannot be used: {error}", entry.id);
+                None
+            }
+        }
+    })
+}
+
+/// Who may vouch for others.
+pub(super) fn anchors(security: &Security, now: Now) -> Vec<Anchor> {
+    let entries = security.cred.certificates(Usage::TrustAnchor, now.wall);
+    entries.filter_map(|entry| Anchor::from_pem(entry.public.as_bytes()).ok()).flatten().collect()
+}
+
+/// Whether a chain can be used, with this private key where it needs one.
+pub(super) fn check_certificate(chain: &str, key: Option<&[u8]>) -> Result<(), String> {
+    let fits = match key {
+        Some(key) => own_certificate(chain, key).map(drop),
+        None => match Anchor::from_pem(chain.as_bytes()) {
+            Ok(anchors) if anchors.is_empty() => return Err("publicdata has no certificate".into()),
+            other => other.map(drop),
+        },
+    };
+    fits.map_err(|error| error.to_string())
+}
+
+/// A key is DER, or PEM where a tool sent it so.
+fn own_certificate(chain: &str, key: &[u8]) -> Result<OwnCertificate, dtls::Error> {
+    if key.starts_with(b"-----") {
+        return OwnCertificate::from_pem(chain.as_bytes(), key);
+    }
+    OwnCertificate::from_pem_and_der(chain.as_bytes(), key)
+}
+
+/// The UUID that a PSK identity stands for: 16 raw bytes, or the text.
+pub(super) fn uuid_of(identity: &[u8]) -> Option<Uuid> {
+    Uuid::from_slice(identity).ok().or_else(|| {
+        let text = str::from_utf8(identity).ok().filter(|text| text.len() == 36)?;
+        Uuid::try_parse(text).ok()
+    })
+}
+
+fn named(credentials: &Credentials) -> Result<Policy, Error> {
+    let mut policy = Policy::default();
+    if !credentials.psk.is_empty() {
+        policy.suites.extend([Suite::EcdhePskAes128CbcSha256, Suite::PskAes128Ccm8]);
+    }
+    policy.psks = credentials
+        .psk
+        .iter()
+        .map(|psk| PreSharedKey::new(psk.identity.as_bytes(), psk.key.expose()))
+        .collect();
+    if let Some(certified) = &credentials.certificate {
+        let (own, anchors) = certificate(certified).map_err(Error::Credentials)?;
+        policy.certificate = Some(own);
+        policy.anchors = anchors;
+        policy.client_certificates = ClientCertificates::Required;
+        policy.client_identity = IdentityRule::ChainOnly;
+        policy.suites.extend(CERTIFICATE_SUITES);
+        policy.suites.extend([Suite::EcdheEcdsaAes128GcmSha256, Suite::EcdheEcdsaAes128CbcSha256]);
+    }
+    Ok(policy)
+}
+
+fn certificate(certified: &Certified) -> Result<(OwnCertificate, Vec<Anchor>), dtls::Error> {
+    let own = OwnCertificate::from_pem(certified.chain.as_bytes(), certified.key.expose())?;
+    let mut anchors = Vec::new();
+    for roots in &certified.roots {
+        anchors.extend(Anchor::from_pem(roots.as_bytes())?);
+    }
+    Ok((own, anchors))
+}

@@ -1,0 +1,51 @@
+//! What the device knows and has on disk: about its software, and about who owns it.
+
+use super::keeper::Keeper;
+use super::watchers::Meter;
+use crate::clock::Now;
+use crate::ocf::security::{Rules, Security};
+use crate::ocf::{About, Guard, Site};
+use crate::store::Ledger;
+
+/// Both records, and what is shown beside them.
+pub(super) struct Records {
+    pub(super) about: About,
+    pub(super) update: Keeper<Ledger>,
+    /// None while everything is open to everyone.
+    pub(super) ownership: Option<Ownership>,
+    pub(super) meter: Meter,
+}
+
+/// Who owns the device, and how it may be owned.
+pub(super) struct Ownership {
+    pub(super) keeper: Keeper<Ledger, Security>,
+    pub(super) rules: Rules,
+}
+
+impl Records {
+    pub(super) fn security(&self) -> Option<&Security> {
+        self.ownership.as_ref().map(|ownership| ownership.keeper.state())
+    }
+
+    /// What an answer may depend on. `connected`: an onboarding connection stands.
+    pub(super) fn site<'a>(
+        &'a self,
+        endpoints: &'a [String],
+        connected: bool,
+        now: Now,
+    ) -> Site<'a> {
+        let guard = self.ownership.as_ref().map(|ownership| Guard {
+            state: ownership.keeper.state(),
+            rules: &ownership.rules,
+            connected,
+        });
+        Site {
+            about: &self.about,
+            state: self.update.state(),
+            progress: self.meter.shown(),
+            endpoints,
+            guard,
+            now,
+        }
+    }
+}

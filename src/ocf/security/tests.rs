@@ -1,0 +1,1 @@
+//! The rules of each resource, one by one; whole exchanges are in `tests/access`.
