@@ -16,7 +16,7 @@ use crate::dtls::{
 #[derive(clap::Args)]
 pub(super) struct Directory {
     /// The directory with this tool's own keys [default: ~/.local/share/freshen]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     credentials: Option<PathBuf>,
 }
 

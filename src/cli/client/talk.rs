@@ -476,9 +476,14 @@ pub(super) fn accepted(response: Response) -> anyhow::Result<Response> {
         Ok(text) if !text.is_empty() && !code.ends_with(text) && !ocf::is_cbor(&response) => {
             anyhow::bail!("{code}: {}", words::printable(text))
         }
+        _ if response.code == Code::UNAUTHORIZED => anyhow::bail!("{code}; {NOT_ALLOWED}"),
         _ => anyhow::bail!("{code}"),
     }
 }
+
+/// What to do about 4.01: a device says no more.
+const NOT_ALLOWED: &str = "only those may whom the device's owner named (`freshen provision access`), \
+                           and mostly over coaps";
 
 /// What to do about a handshake that failed.
 fn advice(error: &dtls::Error) -> &'static str {

@@ -5,7 +5,7 @@ mod progress;
 use std::time::Duration;
 
 use anyhow::Context;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use ciborium::{Value, cbor};
 use uuid::Uuid;
 
@@ -436,14 +436,18 @@ async fn describe(client: &mut Client, peer: Peer, patience: Duration) -> Option
     ocf::cbor(&answer.response)
 }
 
+/// How much later than now "at once" is for a device that does not tell its time: the way of the order,
+/// rounding to seconds, and two clocks that are not quite the same.
+const MARGIN: TimeDelta = TimeDelta::seconds(3);
+
 /// The device's own time (`st` in `/oic/p`), because by that it judges whether a time has passed.
-/// Ours where it tells none.
+/// Ours where it tells none, and a little more: it takes no time that has passed.
 async fn device_time(client: &mut Client, peer: Peer, patience: Duration) -> DateTime<Utc> {
     let answer = client.ask(peer, ocf::get("/oic/p"), patience).await.ok();
     let value = answer.and_then(|answer| ocf::cbor(&answer.response));
     let told = value.as_ref().and_then(|value| body::get_text(value, "st"));
     let time = told.and_then(|text| DateTime::parse_from_rfc3339(text).ok());
-    time.map_or_else(|| clock::now().wall, |time| time.to_utc())
+    time.map_or_else(|| clock::now().wall + MARGIN, |time| time.to_utc())
 }
 
 fn time(text: &str) -> Result<DateTime<Utc>, String> {
