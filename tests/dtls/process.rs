@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use freshen::clock;
 
-
 /// Longer than anything honest takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 

@@ -42,7 +42,14 @@ impl Device {
         let state = directory.join("state");
         let (file, state) = (file.to_str().unwrap(), state.to_str().unwrap());
         let arguments = [
-            "device", "--config", file, "--state", state, "--coap", "127.0.0.1:0", "--coaps",
+            "device",
+            "--config",
+            file,
+            "--state",
+            state,
+            "--coap",
+            "127.0.0.1:0",
+            "--coaps",
             "127.0.0.1:0",
         ];
         let mut process = Process::start(BINARY, &arguments, "cargo build");

@@ -136,7 +136,11 @@ mod tests {
     #[test]
     fn a_request_that_its_key_has_not_signed_is_refused() {
         let authority = Authority::new().unwrap();
-        for request in ["", "x", "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n"] {
+        for request in [
+            "",
+            "x",
+            "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n",
+        ] {
             assert!(authority.sign(request, Uuid::from_u128(5)).is_err());
         }
     }

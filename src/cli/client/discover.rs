@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::access::Directory;
 use super::talk::{Answer, Client, Event};
 use super::target::Target;
-use super::access::Directory;
 use super::{body, ocf, seconds, with_client, words};
 use crate::clock;
 use crate::coap::{Call, Code, Peer, Request};
@@ -77,7 +77,8 @@ pub(in crate::cli) fn run(args: Args) -> anyhow::Result<()> {
         devices.retain(|device| args.wants(device));
         for device in &mut devices {
             let di = device.di.as_ref().and_then(|di| di.parse().ok());
-            device.ours = di.and_then(|di| client.keys.keyring.device(di)).is_some_and(|it| it.owner);
+            device.ours =
+                di.and_then(|di| client.keys.keyring.device(di)).is_some_and(|it| it.owner);
         }
         show::print(&devices, args.json)?;
         anyhow::ensure!(!devices.is_empty(), "found {found}, but none of them is such a device");

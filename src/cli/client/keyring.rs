@@ -135,7 +135,8 @@ impl Keyring {
 
     /// What we answer a device that wants to know our key for it.
     pub(super) fn psk(&self, device: &Device) -> anyhow::Result<PreSharedKey> {
-        let own = self.own.context("identity.json is missing; the keys are of no use without it")?;
+        let own =
+            self.own.context("identity.json is missing; the keys are of no use without it")?;
         Ok(PreSharedKey::new(own.as_bytes(), device.key()?.as_slice()))
     }
 
@@ -204,8 +205,12 @@ impl Keyring {
             let parent = path.parent().unwrap_or(&self.directory);
             fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
             let new = path.with_extension(format!("new-{}", std::process::id()));
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&new)?;
             file.write_all(bytes)?;
             file.sync_all()?;
             fs::rename(&new, &path)?;

@@ -131,7 +131,8 @@ pub(in crate::cli) fn run(args: Args) -> anyhow::Result<()> {
                 roots.clone().context("--method mfgcert needs --mfg-roots FILE")?,
             ),
         };
-        let owned = transfer::run(client, &place, method.transfer(), proof, temporary, args.timeout);
+        let owned =
+            transfer::run(client, &place, method.transfer(), proof, temporary, args.timeout);
         let owned = owned.await?;
         tell(client, &owned, method, args.json)
     })

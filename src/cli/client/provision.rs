@@ -189,11 +189,7 @@ async fn make_client(
 }
 
 /// What a client may use: what was asked for, or all that concerns updates.
-fn client_entries(
-    subject: Uuid,
-    place: &Place,
-    args: &ClientArgs,
-) -> anyhow::Result<Vec<Value>> {
+fn client_entries(subject: Uuid, place: &Place, args: &ClientArgs) -> anyhow::Result<Vec<Value>> {
     let who = || svr::uuid_subject(subject);
     if !args.href.is_empty() {
         let resources = args.href.iter().map(|path| svr::href(path)).collect();
@@ -202,7 +198,8 @@ fn client_entries(
     let update = place.link_of_type(ocf::SOFTWARE_UPDATE).context(
         "the device does not list a software update resource; say with --href what the client may use",
     )?;
-    let mut entries = vec![svr::entry(who(), vec![svr::href(&update.href)], args.permission.bits())];
+    let mut entries =
+        vec![svr::entry(who(), vec![svr::href(&update.href)], args.permission.bits())];
     let mut watched = vec![svr::href(svr::PSTAT)];
     watched.extend(place.link_of_type(ocf::UPDATE_STATUS).map(|link| svr::href(&link.href)));
     entries.push(svr::entry(who(), watched, permission::RETRIEVE | permission::NOTIFY));

@@ -67,9 +67,10 @@ impl<'a> Conversation<'a> {
             peer if peer.session != 0 => peer,
             _ => {
                 let address = place.secure().context("the device names no address for coaps")?;
-                client.connect(address, policy, patience).await.with_context(|| {
-                    format!("coaps://{address} (device {device})")
-                })?
+                client
+                    .connect(address, policy, patience)
+                    .await
+                    .with_context(|| format!("coaps://{address} (device {device})"))?
             }
         };
         Ok((Self { client, peer, patience }, device))
@@ -167,10 +168,7 @@ pub(super) fn certificate(usage: &str, pem: &str) -> Value {
         ("credtype", Value::from(8)),
         ("subjectuuid", "*".into()),
         ("credusage", usage.into()),
-        (
-            "publicdata",
-            map([("encoding", "oic.sec.encoding.pem".into()), ("data", pem.into())]),
-        ),
+        ("publicdata", map([("encoding", "oic.sec.encoding.pem".into()), ("data", pem.into())])),
     ])
 }
 

@@ -186,7 +186,8 @@ impl Client {
         told_by: Peer,
         patience: Duration,
     ) -> anyhow::Result<Peer> {
-        let (clear, secure) = (link.clear_address(told_by.remote), link.secure_address(told_by.remote));
+        let (clear, secure) =
+            (link.clear_address(told_by.remote), link.secure_address(told_by.remote));
         let same = if told_by.session == 0 { clear } else { secure };
         if link.names_no_endpoint() || same == Some(told_by.remote) {
             return Ok(told_by);

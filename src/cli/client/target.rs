@@ -107,7 +107,9 @@ impl FromStr for Target {
             Some(("coap", rest)) => (Some(Scheme::Coap), rest),
             Some(("coaps", rest)) => (Some(Scheme::Coaps), rest),
             Some(("ocf", rest)) => (Some(Scheme::Ocf), rest),
-            Some((scheme, _)) => return Err(format!("{scheme}:// is not coap://, coaps://, ocf://")),
+            Some((scheme, _)) => {
+                return Err(format!("{scheme}:// is not coap://, coaps://, ocf://"));
+            }
             None => (None, text),
         };
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
@@ -165,7 +167,9 @@ fn host_and_port(authority: &str, default: u16) -> Result<(String, u16), String>
         }
     };
     if host.is_empty() {
-        return Err("no host; write it as coap://host:port/path, host:port or a device's uuid".into());
+        return Err(
+            "no host; write it as coap://host:port/path, host:port or a device's uuid".into()
+        );
     }
     let port = match port.strip_prefix(':') {
         None if port.is_empty() => default,

@@ -363,7 +363,8 @@ impl Order {
     /// Somebody answered the search.
     fn found(&mut self, peer: Peer, links: Option<Value>) {
         let links = links.map(|value| ocf::links(&value)).unwrap_or_default();
-        let same = links.iter().any(|link| self.device.is_some() && link.device_id() == self.device);
+        let same =
+            links.iter().any(|link| self.device.is_some() && link.device_id() == self.device);
         if same && self.told_by.remote != peer.remote {
             tracing::info!("{} is at {} now", self.name, peer.remote);
             self.moved_to = Some(peer);

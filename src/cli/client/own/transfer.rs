@@ -226,7 +226,8 @@ mod tests {
 
     #[test]
     fn the_owner_is_allowed_what_the_device_serves_and_everybody_sees_it() {
-        let link = |path: &str| svr::map([("href", path.into()), ("rt", Value::Array(vec!["x".into()]))]);
+        let link =
+            |path: &str| svr::map([("href", path.into()), ("rt", Value::Array(vec!["x".into()]))]);
         let links = ["/oic/res", "/oic/sec/doxm", "/softwareupdateResURI"].map(link);
         let place = Place {
             device: None,

@@ -56,10 +56,9 @@ impl Subject {
             Self::Me => svr::uuid_subject(own.context("this tool has no identity yet")?),
             Self::Connection(kind) => svr::connection_subject(kind),
             Self::Role { name, authority: None } => svr::map([("role", name.as_str().into())]),
-            Self::Role { name, authority: Some(authority) } => svr::map([
-                ("role", name.as_str().into()),
-                ("authority", authority.as_str().into()),
-            ]),
+            Self::Role { name, authority: Some(authority) } => {
+                svr::map([("role", name.as_str().into()), ("authority", authority.as_str().into())])
+            }
         })
     }
 }

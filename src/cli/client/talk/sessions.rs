@@ -5,9 +5,7 @@ use std::net::SocketAddr;
 
 use crate::clock::{Instant, Now};
 use crate::coap::Peer;
-use crate::dtls::{
-    ClientPolicy, Config, Endpoint, Error, Output, Path, Secrets, SessionId,
-};
+use crate::dtls::{ClientPolicy, Config, Endpoint, Error, Output, Path, Secrets, SessionId};
 
 pub(super) struct Sessions {
     dtls: Endpoint,
@@ -63,7 +61,13 @@ impl Sessions {
         self.dtls.secrets(SessionId::new(peer.session)?)
     }
 
-    pub(super) fn handle_datagram(&mut self, remote: SocketAddr, socket: u16, bytes: &[u8], now: Now) {
+    pub(super) fn handle_datagram(
+        &mut self,
+        remote: SocketAddr,
+        socket: u16,
+        bytes: &[u8],
+        now: Now,
+    ) {
         self.dtls.handle_datagram(Path { remote, socket }, bytes, now);
     }
 
