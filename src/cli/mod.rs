@@ -21,7 +21,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::config;
 
-use client::{discover, get, observe, post, update};
+use client::{discover, get, observe, own, post, provision, reset, update};
 
 /// Keeps the software of OCF devices fresh.
 #[derive(Parser)]
@@ -45,6 +45,9 @@ enum Command {
     Verify(verify::Args),
     Trust(trust::Args),
     Discover(discover::Args),
+    Own(own::Args),
+    Provision(provision::Args),
+    Reset(reset::Args),
     Get(get::Args),
     Post(post::Args),
     Observe(observe::Args),
@@ -75,6 +78,9 @@ pub fn run() -> ExitCode {
         Command::Verify(args) => verify::run(args),
         Command::Trust(args) => trust::run(args),
         Command::Discover(args) => discover::run(args),
+        Command::Own(args) => own::run(args),
+        Command::Provision(args) => provision::run(args),
+        Command::Reset(args) => reset::run(args),
         Command::Get(args) => get::run(args),
         Command::Post(args) => post::run(args),
         Command::Observe(args) => observe::run(args),

@@ -12,8 +12,7 @@ use freshen::dtls::{
     ClientPolicy, Config, Endpoint, Error, Output, Path, Policy, SessionId, SessionInfo,
 };
 
-/// Longer than any honest handshake takes on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+use crate::process::PATIENCE;
 
 /// What an endpoint says.
 #[derive(Debug)]

@@ -4,7 +4,9 @@ use super::network::{
     Authority, CLIENT, CLIENT_NAME, IDENTITY, Pair, SERVER, SERVER_NAME, policies,
 };
 use crate::dtls::suite::{ALL, Exchange};
-use crate::dtls::{ClientPolicy, Config, Error, IdentityRule, PeerIdentity, Role, Suite};
+use crate::dtls::{
+    ClientPolicy, Config, Error, HintedKey, IdentityRule, PeerIdentity, PreSharedKey, Role, Suite,
+};
 
 fn pair(suite: Suite) -> Pair {
     let (client, server) = policies(suite);
@@ -123,6 +125,31 @@ fn a_client_that_wants_one_device_does_not_talk_to_another() {
         pair.connect(ClientPolicy { server_identity: rule, ..client.clone() });
         pair.settle();
         assert_eq!(pair.sessions().is_some(), is_met);
+    }
+}
+
+#[test]
+fn a_client_takes_the_key_for_the_server_that_the_hint_names() {
+    for suite in [Suite::EcdhePskAes128CbcSha256, Suite::PskAes128Ccm8] {
+        for hint in [&b"zero\0inside"[..], b"another"] {
+            let (mut client, mut server) = policies(suite);
+            let psk = client.psk.take().unwrap();
+            let wrong = PreSharedKey::new(IDENTITY, b"wrong");
+            client.psks_by_hint = vec![
+                HintedKey { hint: b"zero".to_vec(), psk: wrong },
+                HintedKey { hint: b"zero\0inside".to_vec(), psk },
+            ];
+            server.identity_hint = hint.to_vec();
+            let mut pair = Pair::new(Config::default(), server);
+            pair.connect(client);
+            pair.settle();
+            if hint == b"another" {
+                assert_eq!(pair.said[CLIENT].failed, [Error::NoKey], "{suite:?}");
+                assert_eq!(pair.said[CLIENT].connected.len(), 0);
+            } else {
+                pair.talk();
+            }
+        }
     }
 }
 
