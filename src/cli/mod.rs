@@ -8,7 +8,9 @@ mod inspect;
 mod keygen;
 mod pack;
 mod payload;
+mod sign;
 mod table;
+mod trust;
 mod verify;
 
 use std::io::{self, IsTerminal};
@@ -38,8 +40,10 @@ enum Command {
     Device(device::Args),
     Keygen(keygen::Args),
     Pack(pack::Args),
+    Sign(sign::Args),
     Inspect(inspect::Args),
     Verify(verify::Args),
+    Trust(trust::Args),
     Discover(discover::Args),
     Get(get::Args),
     Post(post::Args),
@@ -66,8 +70,10 @@ pub fn run() -> ExitCode {
         Command::Device(args) => device::run(args),
         Command::Keygen(args) => keygen::run(args),
         Command::Pack(args) => pack::run(args),
+        Command::Sign(args) => sign::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Trust(args) => trust::run(args),
         Command::Discover(args) => discover::run(args),
         Command::Get(args) => get::run(args),
         Command::Post(args) => post::run(args),

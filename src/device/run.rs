@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sd_notify::NotifyState;
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use uuid::Uuid;
@@ -64,8 +65,17 @@ pub async fn run(
     device.carry_out(effects, now);
     device.settle(now);
     ready(&device.ready);
+    tell_systemd(NotifyState::Ready);
     device.live(terminate, interrupt).await;
+    tell_systemd(NotifyState::Stopping);
     Ok(())
+}
+
+/// Nothing happens where no service manager waits (`NOTIFY_SOCKET` is not set).
+fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!("cannot tell the service manager: {error}");
+    }
 }
 
 struct Device {

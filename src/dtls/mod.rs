@@ -27,6 +27,8 @@ mod ecdh;
 mod endpoint;
 mod error;
 mod flight;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod message;
 mod policy;

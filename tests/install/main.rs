@@ -43,7 +43,7 @@ fn live(installer: &mut Installer, dir: &Path, version: u64) -> Result<(), Error
     let (progress, cancel) = (Progress::new(0), Cancel::new());
     installer.write(&manifest, &payloads, &progress, &cancel)?;
     installer.switch(&manifest.digest, &cancel)?;
-    if version % 3 == 0 {
+    if version.is_multiple_of(3) {
         installer.roll_back(&manifest.digest, &cancel)?;
         installer.discard()?;
     } else {

@@ -24,7 +24,7 @@ pub(in crate::cli) struct Args {
     #[arg(value_name = "KEY=VALUE", value_parser = body::member, conflicts_with_all = ["json_body", "cbor_hex"])]
     members: Vec<(String, Value)>,
     /// The whole body as JSON, sent as CBOR
-    #[arg(long, value_name = "JSON", conflicts_with = "cbor_hex")]
+    #[arg(long, value_name = "JSON", value_parser = json, conflicts_with = "cbor_hex")]
     json_body: Option<serde_json::Value>,
     /// The whole body as hexadecimal digits, sent as it is
     #[arg(long, value_name = "HEX")]
@@ -45,6 +45,10 @@ pub(in crate::cli) fn run(args: Args) -> anyhow::Result<()> {
         let asked = client.ask_target(&args.uri, args.common.timeout, request).await?;
         get::print(&accepted(asked.answer.response)?, args.common.json)
     })
+}
+
+fn json(text: &str) -> Result<serde_json::Value, serde_json::Error> {
+    serde_json::from_str(text)
 }
 
 fn payload(
