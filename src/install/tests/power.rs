@@ -28,7 +28,18 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        run(Command::new("umount").arg(self.at.path()));
+        // A child of another test may hold a copy of our files between its fork and its exec.
+        let unmounted = (0..100).any(|_| {
+            run(Command::new("umount").arg(self.at.path())) || {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                false
+            }
+        });
+        assert!(
+            unmounted || std::thread::panicking(),
+            "{} stays mounted",
+            self.at.path().display()
+        );
     }
 }
 
