@@ -113,8 +113,7 @@ impl Device {
             }
         };
         let announced = update.state().clone();
-        let records =
-            Records { about: parts.about, update, ownership, meter: Meter::default() };
+        let records = Records { about: parts.about, update, ownership, meter: Meter::default() };
         let mut device = Self {
             records,
             coap: parts.coap,
@@ -157,12 +156,7 @@ impl Device {
         }
     }
 
-    async fn live(
-        &mut self,
-        terminate: &mut Signal,
-        interrupt: &mut Signal,
-        button: &mut Signal,
-    ) {
+    async fn live(&mut self, terminate: &mut Signal, interrupt: &mut Signal, button: &mut Signal) {
         let mut inbox = Inbox::new();
         loop {
             let now = clock::now();
@@ -187,7 +181,8 @@ impl Device {
 
     /// When to wake at the latest: the nearest of everything that is ever waited for.
     fn deadline(&self, now: Now) -> Option<Instant> {
-        let engine = update::next_wake(self.records.update.state(), now).map(|wait| now.mono + wait);
+        let engine =
+            update::next_wake(self.records.update.state(), now).map(|wait| now.mono + wait);
         [
             engine,
             self.coap.deadline().map(|(at, _)| at),
