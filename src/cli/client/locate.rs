@@ -38,8 +38,9 @@ pub(super) async fn find(
     }
     let all = |_| ocf::get(LINKS);
     let asked = client.ask_target(&target.without_path(), patience, all).await?;
-    let response = accepted(asked.answer.response)
-        .with_context(|| format!("{target} does not tell of its resources (/oic/res)"))?;
+    let response = accepted(asked.answer.response).with_context(|| {
+        format!("{target} is no OCF device or does not tell of its resources (/oic/res)")
+    })?;
     let links = ocf::cbor(&response).map(|value| ocf::links(&value)).unwrap_or_default();
     Ok(Place::new(asked.answer.peer, links))
 }
