@@ -1,7 +1,7 @@
 //! Who owns the device, whom it knows, and who may do what: OCF Security's resources as one durable
 //! state.
 //!
-//! [`step`] is the only way to a new state, in the manner of `update::step`: the next state and the
+//! [`step()`] is the only way to a new state, in the manner of `update::step`: the next state and the
 //! effects to carry out once that is on disk. [`permits`] is the only place that decides who may do
 //! what. No keys are made here and no certificate is believed: the caller hands in what is random
 //! and what a certificate turned out to be.
