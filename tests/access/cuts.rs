@@ -9,6 +9,7 @@ use freshen::ocf::security::{Fresh, Input, OnboardingState, Security, World};
 use freshen::store;
 
 use crate::bench::{Bench, fresh};
+use crate::encoder::{Cbor, map};
 use crate::exchanges::{TOOL, bootstrap, transfer};
 
 /// The disk, and how many points are passed before the power fails.
@@ -45,13 +46,13 @@ fn inputs() -> Vec<Input> {
     let mut bench = Bench::new();
     let mut inputs = vec![];
     let (clear, doc) = (Subject::Anonymous, Subject::Onboarding);
-    let dos = |s: i64| crate::encoder::map! { "dos" => crate::encoder::map! { "s" => s } };
-    let mut ask = |bench: &mut Bench, subject: &Subject, path: &str, body| {
+    let dos = |s: i64| map! { "dos" => map! { "s" => s } };
+    let mut ask = |bench: &mut Bench, subject: &Subject, path: &str, body: &Cbor| {
         let request = crate::bench::posting(path, body);
         inputs.push(bench.input_of(subject, request.clone()));
         assert!(bench.ask(subject, request).code.is_success(), "{path}");
     };
-    ask(&mut bench, &clear, "/oic/sec/doxm", &crate::encoder::map! { "oxmsel" => 0 });
+    ask(&mut bench, &clear, "/oic/sec/doxm", &map! { "oxmsel" => 0 });
     bench.connected = true;
     for (path, body, _) in transfer() {
         if path != "/oic/sec/pstat" || !format!("{body:?}").contains("om") {
