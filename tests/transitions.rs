@@ -3,6 +3,8 @@
 //!
 //! `BLESS=1 cargo test --test transitions` writes both anew.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::{env, fs};

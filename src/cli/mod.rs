@@ -8,7 +8,9 @@ mod inspect;
 mod keygen;
 mod pack;
 mod payload;
+mod sign;
 mod table;
+mod trust;
 mod verify;
 
 use std::io::{self, IsTerminal};
@@ -19,7 +21,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::config;
 
-use client::{discover, get, observe, post, update};
+use client::{discover, get, observe, own, post, provision, reset, update};
 
 /// Keeps the software of OCF devices fresh.
 #[derive(Parser)]
@@ -38,9 +40,14 @@ enum Command {
     Device(device::Args),
     Keygen(keygen::Args),
     Pack(pack::Args),
+    Sign(sign::Args),
     Inspect(inspect::Args),
     Verify(verify::Args),
+    Trust(trust::Args),
     Discover(discover::Args),
+    Own(own::Args),
+    Provision(provision::Args),
+    Reset(reset::Args),
     Get(get::Args),
     Post(post::Args),
     Observe(observe::Args),
@@ -66,9 +73,14 @@ pub fn run() -> ExitCode {
         Command::Device(args) => device::run(args),
         Command::Keygen(args) => keygen::run(args),
         Command::Pack(args) => pack::run(args),
+        Command::Sign(args) => sign::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Trust(args) => trust::run(args),
         Command::Discover(args) => discover::run(args),
+        Command::Own(args) => own::run(args),
+        Command::Provision(args) => provision::run(args),
+        Command::Reset(args) => reset::run(args),
         Command::Get(args) => get::run(args),
         Command::Post(args) => post::run(args),
         Command::Observe(args) => observe::run(args),

@@ -9,7 +9,7 @@ use super::inspect::{overview, read_envelope, shown};
 use super::payload;
 use super::table::{Table, size};
 use crate::clock;
-use crate::package::{self, Component, Identity, Source, Trust};
+use crate::package::{self, Component, Identity, Source, Trust, TrustSet};
 
 /// Check a package as a device does: signature, identity, expiry, and the payloads beside it
 #[derive(clap::Args)]
@@ -23,6 +23,9 @@ pub(super) struct Args {
     /// A public key that the device trusts (PEM); repeatable
     #[arg(long, required = true, value_name = "FILE")]
     trust: Vec<PathBuf>,
+    /// A trust set that the device has; repeatable, numbers 1, 2, 3 and so on
+    #[arg(long, value_name = "FILE")]
+    trust_set: Vec<PathBuf>,
     /// The vendor's domain in the configuration of the device
     #[arg(long, value_name = "DOMAIN")]
     vendor: String,
@@ -39,7 +42,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     let file = &args.envelope;
     let envelope = read_envelope(file)?;
     let identity = Identity::new(&args.vendor, &args.class);
-    let manifest = package::verify(&envelope, &trust(&args.trust)?, &identity)
+    let manifest = package::verify(&envelope, &trust(&args)?, &identity)
         .with_context(|| format!("{} is refused", file.display()))?;
     if let Some(moment) = manifest.use_before {
         ensure!(
@@ -80,7 +83,20 @@ pub(super) fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-fn trust(files: &[PathBuf]) -> Result<Trust> {
+/// The keys that the device believes: those of its configuration, or of its last trust set.
+fn trust(args: &Args) -> Result<Trust> {
+    let mut current = TrustSet::configured(read_trust(&args.trust)?);
+    for file in &args.trust_set {
+        let document = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let next = package::verify_trust_set(&document, &current)
+            .with_context(|| format!("{} is refused", file.display()))?;
+        current = TrustSet::clone(&next);
+    }
+    Ok(current.packages)
+}
+
+/// The keys in these files, any one of which may sign.
+pub(super) fn read_trust(files: &[PathBuf]) -> Result<Trust> {
     let mut pems = vec![];
     for file in files {
         let pem = fs::read_to_string(file)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::block::Block;
+use super::block::{Block, SIZE_EXPONENT_MAX};
 use super::codec::{self, Kind, Message, Token};
 use super::criticality;
 use super::endpoint::Endpoint;
@@ -103,6 +103,13 @@ impl Endpoint {
         now: Instant,
     ) -> Call {
         let call = self.new_call();
+        let long = request.payload.len() > BLOCK_BYTES_MAX;
+        if long || self.calls.len() >= CALLS_MAX {
+            let why = "a group takes no body in blocks";
+            let error = if long { CallError::Blocks(why) } else { CallError::Busy };
+            self.layer.outputs.push_back(Output::Failed { call, error });
+            return call;
+        }
         let token = self.new_token(call);
         let tail = codec::tail(&request.options, &request.payload);
         self.layer.non_confirmable(group, request.code, &token, &tail);
@@ -307,7 +314,7 @@ impl Endpoint {
         let Some(observation) = &mut asking.observation else { return };
         observation.timer = None;
         if asking.exchange.is_none() {
-            asking.download = None;
+            asking.rewind();
             self.send_request(call, now);
         }
     }
@@ -345,9 +352,12 @@ impl Endpoint {
                 let Download { code, options, body, .. } = download;
                 self.deliver(call, Response { code, options, payload: body }, now);
             }
-            DownloadStep::Restart if asking.restarts < RESTARTS_MAX => {
+            // Asking anew for the result of a change would change once more.
+            DownloadStep::Restart
+                if asking.restarts < RESTARTS_MAX && asking.request.code.is_safe() =>
+            {
                 asking.restarts += 1;
-                asking.download = None;
+                asking.rewind();
                 self.send_request(call, now);
             }
             DownloadStep::Restart => {
@@ -428,7 +438,11 @@ impl Endpoint {
     }
 
     /// Tells the server that nobody observes any more (RFC 7641 section 3.6).
+    /// A request of several blocks is not worth that: the next notification will be reset.
     fn deregister(&mut self, peer: Peer, mut request: Request, token: Token, now: Instant) {
+        if request.payload.len() > BLOCK_BYTES_MAX {
+            return;
+        }
         let call = self.new_call();
         request.options.set_uint(option::OBSERVE, DEREGISTER);
         let tail = codec::tail(&request.options, &request.payload);
@@ -502,6 +516,12 @@ impl Asking {
         }
     }
 
+    /// Begins anew, with the first block of what goes out.
+    fn rewind(&mut self) {
+        self.download = None;
+        self.upload = Upload::new(self.request.payload.len());
+    }
+
     /// Options and payload of the message that is due.
     fn next_message(&self, registers: bool) -> (Options, Vec<u8>) {
         let mut options = self.request.options.clone();
@@ -533,6 +553,9 @@ impl Asking {
         (options, self.request.payload.clone())
     }
 }
+
+/// The longest body that goes in one message, bytes.
+const BLOCK_BYTES_MAX: usize = 16 << SIZE_EXPONENT_MAX;
 
 /// Observe in a request (RFC 7641 section 2).
 const REGISTER: u32 = 0;

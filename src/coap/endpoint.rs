@@ -526,13 +526,14 @@ impl Endpoint {
             Some(Origin::Observer(number)) => self.newer_notification(number),
             _ => None,
         };
-        match self.layer.retransmit(peer, id, now, |_| newer) {
-            Retransmission::Sent | Retransmission::Gone => {}
-            Retransmission::GaveUp(Origin::Call(call)) => {
-                self.fail(call, CallError::TimedOut, now);
-            }
-            Retransmission::GaveUp(Origin::Observer(number)) => self.observer_gone(number, now),
-            Retransmission::GaveUp(Origin::Answer) => {}
+        let Retransmission::GaveUp(origin) = self.layer.retransmit(peer, id, now, newer) else {
+            return;
+        };
+        match origin {
+            Origin::Call(call) => self.fail(call, CallError::TimedOut, now),
+            Origin::Observer(number) => self.observer_gone(number, now),
+            Origin::Answer => {}
         }
+        self.layer.free(peer, now);
     }
 }

@@ -84,7 +84,8 @@ pub(super) struct LaneFull;
 pub(super) enum Retransmission {
     /// It was sent once more.
     Sent,
-    /// It was sent often enough; nobody is there.
+    /// It was sent often enough; nobody is there. [`MessageLayer::free`] follows, once it is known
+    /// what of that peer's should still be sent.
     GaveUp(Origin),
     /// There is nothing of that id any more.
     Gone,
@@ -198,14 +199,13 @@ impl MessageLayer {
         peer: Peer,
         id: u16,
         now: Instant,
-        newer: impl FnOnce(Origin) -> Option<Vec<u8>>,
+        newer: Option<Vec<u8>>,
     ) -> Retransmission {
         let Some(mut sent) = self.sent.remove(&(peer, id)) else { return Retransmission::Gone };
         if sent.retransmissions >= MAX_RETRANSMIT {
-            self.free(peer, now);
             return Retransmission::GaveUp(sent.origin);
         }
-        let id = match newer(sent.origin) {
+        let id = match newer {
             Some(bytes) => {
                 sent.bytes = bytes;
                 self.id(&peer)
@@ -253,7 +253,7 @@ impl MessageLayer {
     }
 
     /// One message fewer is on its way to the peer: the next may go.
-    fn free(&mut self, peer: Peer, now: Instant) {
+    pub(super) fn free(&mut self, peer: Peer, now: Instant) {
         let Some(lane) = self.lanes.get_mut(&peer) else { return };
         match lane.waiting.pop_front() {
             Some((origin, bytes)) => self.launch(peer, origin, bytes, now),
@@ -276,10 +276,11 @@ impl MessageLayer {
 }
 
 /// Message ids that do not come back to the same peer within EXCHANGE_LIFETIME (RFC 7252 section 4.4),
-/// in fixed memory whoever asks: peers share a counter with those that fall into the same slot.
+/// in fixed memory whoever asks: peers share a counter with those that fall into the same slot, but
+/// each counts from an id of its own.
 #[derive(Debug)]
 struct Ids {
-    next: Vec<u16>,
+    used: Vec<u16>,
     keyed: Keyed,
 }
 
@@ -288,14 +289,14 @@ const ID_COUNTERS: usize = 4096;
 
 impl Ids {
     fn new(random: &mut Random) -> Self {
-        let next = (0..ID_COUNTERS).map(|_| random.u64() as u16).collect();
-        Self { next, keyed: Keyed::new(random) }
+        Self { used: vec![0; ID_COUNTERS], keyed: Keyed::new(random) }
     }
 
     fn next(&mut self, peer: &Peer) -> u16 {
-        let slot = self.keyed.hash_one(peer) as usize % ID_COUNTERS;
-        let Some(next) = self.next.get_mut(slot) else { return 0 };
-        *next = next.wrapping_add(1);
-        *next
+        let hash = self.keyed.hash_one(peer);
+        let first = (hash >> 48) as u16;
+        let Some(used) = self.used.get_mut(hash as usize % ID_COUNTERS) else { return first };
+        *used = used.wrapping_add(1);
+        first.wrapping_add(*used)
     }
 }

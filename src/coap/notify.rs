@@ -93,11 +93,12 @@ impl Endpoint {
 
     /// An observation ends with an error (RFC 7641 section 4.2).
     pub(super) fn end(&mut self, number: u64, response: Response, now: Instant) {
-        let Some(observer) = self.drop_observer(number, now) else { return };
-        let tail = codec::tail(&response.options, &response.payload);
-        let message = (response.code, &observer.1, &*tail);
+        let asked = self.asked(number);
+        let Some((peer, token)) = self.drop_observer(number, now) else { return };
+        let rendered = self.render(peer, asked, response, None, now);
+        let tail = codec::tail(&rendered.options, &rendered.payload);
         // A lane that is full belongs to a peer that is not there.
-        let _ = self.layer.confirmable(observer.0, Origin::Answer, message, now);
+        let _ = self.layer.confirmable(peer, Origin::Answer, (rendered.code, &token, &tail), now);
     }
 
     /// Strikes an observer off the list; returns its endpoint and token.

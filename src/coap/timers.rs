@@ -66,9 +66,4 @@ impl Timers {
         let first = self.list.first_entry().filter(|first| first.key().0 <= now)?;
         Some(first.remove())
     }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.list.len()
-    }
 }

@@ -31,7 +31,7 @@ pub(super) fn fetch(error: &fetch::Error) -> Failure {
 pub(super) fn package(refusal: &Refusal) -> Failure {
     use Refusal as R;
     let kind = match refusal {
-        R::NotSigned | R::Signature => FailureKind::Signature,
+        R::NotSigned | R::Signature | R::TooFewSignatures { .. } => FailureKind::Signature,
         R::Digest { .. } | R::Size { .. } => FailureKind::Digest,
         R::WrongVendor { .. } | R::WrongClass { .. } => FailureKind::WrongDevice,
         _ => FailureKind::Malformed,

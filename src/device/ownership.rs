@@ -89,7 +89,13 @@ impl Device {
         let refusal = self.secure.change_roles(peer, change, security, now).err();
         if let Some(refusal) = &refusal {
             let about = format!("{refusal} ({})", peer.remote);
-            self.note(Event::new(Category::Authentication, 2, now.wall, "a role is refused", about));
+            self.note(Event::new(
+                Category::Authentication,
+                2,
+                now.wall,
+                "a role is refused",
+                about,
+            ));
         }
         let refusal = refusal.map(Refusal::Malformed);
         pending.written(&self.records.site(&[], false, now), refusal.as_ref())
@@ -109,7 +115,13 @@ impl Device {
     /// Somebody could not connect.
     pub(super) fn stranger(&mut self, path: dtls::Path, reason: &dtls::Error, now: Now) {
         let about = format!("{}: {reason}", path.remote);
-        self.note(Event::new(Category::Authentication, 2, now.wall, "Authentication failed", about));
+        self.note(Event::new(
+            Category::Authentication,
+            2,
+            now.wall,
+            "Authentication failed",
+            about,
+        ));
     }
 
     /// Somebody asks for an update.

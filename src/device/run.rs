@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sd_notify::NotifyState;
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use uuid::Uuid;
@@ -63,8 +64,17 @@ pub async fn run(
     };
     let mut device = Device::start(settings, directory)?;
     ready(&device.ready);
+    tell_systemd(NotifyState::Ready);
     device.live(terminate, interrupt, button).await;
+    tell_systemd(NotifyState::Stopping);
     Ok(())
+}
+
+/// Nothing happens where no service manager waits (`NOTIFY_SOCKET` is not set).
+fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!("cannot tell the service manager: {error}");
+    }
 }
 
 pub(super) struct Device {
@@ -103,8 +113,7 @@ impl Device {
             }
         };
         let announced = update.state().clone();
-        let records =
-            Records { about: parts.about, update, ownership, meter: Meter::default() };
+        let records = Records { about: parts.about, update, ownership, meter: Meter::default() };
         let mut device = Self {
             records,
             coap: parts.coap,
@@ -147,12 +156,7 @@ impl Device {
         }
     }
 
-    async fn live(
-        &mut self,
-        terminate: &mut Signal,
-        interrupt: &mut Signal,
-        button: &mut Signal,
-    ) {
+    async fn live(&mut self, terminate: &mut Signal, interrupt: &mut Signal, button: &mut Signal) {
         let mut inbox = Inbox::new();
         loop {
             let now = clock::now();
@@ -177,7 +181,8 @@ impl Device {
 
     /// When to wake at the latest: the nearest of everything that is ever waited for.
     fn deadline(&self, now: Now) -> Option<Instant> {
-        let engine = update::next_wake(self.records.update.state(), now).map(|wait| now.mono + wait);
+        let engine =
+            update::next_wake(self.records.update.state(), now).map(|wait| now.mono + wait);
         [
             engine,
             self.coap.deadline().map(|(at, _)| at),

@@ -13,7 +13,9 @@ use crate::dtls::{
     self, Config, Endpoint, Output, OwnerTransfer, Path, PeerIdentity, Secrets, SessionId,
     SessionInfo, Suite,
 };
-use crate::ocf::security::{Method, OnboardingState, ROLES_MAX, Role, RoleChange, Secret, Security};
+use crate::ocf::security::{
+    Method, OnboardingState, ROLES_MAX, Role, RoleChange, Secret, Security,
+};
 use crate::ocf::{Identified, Subject};
 
 /// How long a session outlives what its peer proved, as nobody's: so long that the answer to whoever
@@ -184,7 +186,8 @@ impl Secure {
             let void: Vec<u64> = self.sessions.iter().filter_map(void).collect();
             void.into_iter().for_each(|number| self.close(number, now));
         }
-        if let Some(silent) = self.onboarding.as_ref().filter(|one| one.silence_ends() <= now.mono) {
+        if let Some(silent) = self.onboarding.as_ref().filter(|one| one.silence_ends() <= now.mono)
+        {
             tracing::warn!("the onboarding tool has gone silent");
             self.close(silent.session, now);
         }
@@ -212,9 +215,8 @@ impl Secure {
     /// Who is at the other end.
     pub(super) fn subject(&self, peer: Peer, security: Option<&Security>, now: Now) -> Subject {
         let Some(session) = self.sessions.get(&peer.session) else { return Subject::Anonymous };
-        let identified = |uuid, by_key| {
-            Subject::Peer(Identified { uuid, by_key, roles: session.roles.clone() })
-        };
+        let identified =
+            |uuid, by_key| Subject::Peer(Identified { uuid, by_key, roles: session.roles.clone() });
         match (&session.proof, security) {
             (Proof::Configured(name), _) => Subject::Known(name.clone()),
             (Proof::Onboarding, Some(security)) => match security.onboarding {
@@ -291,8 +293,7 @@ impl Secure {
                 }
                 Output::Closed { session, reason } => {
                     let number = session.get();
-                    let onboarding =
-                        self.onboarding.take_if(|one| one.session == number).is_some();
+                    let onboarding = self.onboarding.take_if(|one| one.session == number).is_some();
                     if let Some(Session { peer, .. }) = self.sessions.remove(&number) {
                         tracing::info!("{} is gone: {reason:?}", peer.remote);
                         return Some(Event::Ended { peer, onboarding });

@@ -95,8 +95,7 @@ impl Parts {
             false => Some(ownership(&settings, directory, &identity)?),
         };
         let onboarding = &settings.onboarding;
-        let configured =
-            Configured::new(&settings.credentials, onboarding.manufacturer.as_ref())?;
+        let configured = Configured::new(&settings.credentials, onboarding.manufacturer.as_ref())?;
         let pin = Pin::new(directory.join("pin"), onboarding.pin_command.clone());
         let secure = Secure::new(configured, pin, seed()?);
         Ok(Self {

@@ -52,7 +52,7 @@ pub(super) fn description(error: &Error) -> Option<u8> {
         // The same for both, so that nobody learns which identities exist.
         Error::UnknownPskIdentity | Error::KeyMismatch => 20,
         Error::FinishedMismatch | Error::BadSignature(_) => 51,
-        Error::NoCertificate => 40,
+        Error::NoCertificate | Error::NoKey => 40,
         Error::Certificate(_) => 42,
         Error::Abandoned => 90,
         Error::Credentials(_) => 80,

@@ -204,6 +204,10 @@ impl Client {
         const WHAT: &str = "ServerKeyExchange";
         let exchange = self.suite()?.exchange();
         let said = ServerKeyExchange::read(&message.body, exchange)?;
+        let hinted = self.policy.psks_by_hint.iter().find(|key| said.hint == Some(&*key.hint));
+        if let Some(key) = hinted {
+            self.policy.psk = Some(key.psk.clone());
+        }
         if let Some(share) = &said.share {
             if let Some(Signed { scheme, signature }) = said.signed {
                 let Handshake { client_random, server_random, .. } = &self.handshake;
@@ -261,7 +265,10 @@ impl Client {
             (Some(ephemeral), Some((_, theirs))) => Some(ephemeral.agree(theirs)?),
             _ => None,
         };
-        let psk = self.policy.psk.as_ref().filter(|_| suite.exchange().has_psk());
+        let psk = match suite.exchange().has_psk() {
+            true => Some(self.policy.psk.as_ref().ok_or(Error::NoKey)?),
+            false => None,
+        };
         if let Some(psk) = psk {
             let shared = premaster.as_ref().map(|shared| shared.as_slice());
             premaster = Some(ecdh::psk_premaster(shared, &psk.key));
@@ -289,7 +296,9 @@ impl Client {
 /// The suites of a policy for which there is a key.
 fn usable(policy: &ClientPolicy) -> Vec<Suite> {
     let has_key = |suite: &&Suite| match suite.exchange() {
-        Exchange::Psk | Exchange::EcdhePsk => policy.psk.is_some(),
+        Exchange::Psk | Exchange::EcdhePsk => {
+            policy.psk.is_some() || !policy.psks_by_hint.is_empty()
+        }
         Exchange::EcdheEcdsa => !policy.anchors.is_empty(),
         Exchange::EcdhAnon => true,
     };

@@ -21,6 +21,9 @@ pub enum Error {
     /// The server does not know this PSK identity. Never told to the peer.
     #[error("the PSK identity is not known")]
     UnknownPskIdentity,
+    /// The server wants a key, and by its hint it is none of those we have keys for.
+    #[error("there is no key for this server")]
+    NoKey,
     /// The encrypted Finished could not be read: the keys differ.
     #[error("the other side has another key (check the PSK and its identity)")]
     KeyMismatch,

@@ -27,6 +27,8 @@ mod ecdh;
 mod endpoint;
 mod error;
 mod flight;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod message;
 mod policy;
@@ -44,7 +46,7 @@ mod words;
 pub use certificate::{Anchor, OwnCertificate, verify_role};
 pub use endpoint::Endpoint;
 pub use error::Error;
-pub use policy::{ClientCertificates, ClientPolicy, IdentityRule, Policy, PreSharedKey};
+pub use policy::{ClientCertificates, ClientPolicy, HintedKey, IdentityRule, Policy, PreSharedKey};
 pub use secrets::{OwnerTransfer, Secrets, owner_psk, pin_psk};
 pub use suite::Suite;
 pub use words::{

@@ -36,8 +36,11 @@ pub struct Policy {
 pub struct ClientPolicy {
     /// The suites offered, the preferred one first.
     pub suites: Vec<Suite>,
-    /// The key for the PSK suites; without it they are not offered.
+    /// The key for the PSK suites, whatever the server says of itself.
     pub psk: Option<PreSharedKey>,
+    /// Keys for servers that name themselves in their identity hint; they go before `psk`. Without
+    /// either the PSK suites are not offered.
+    pub psks_by_hint: Vec<HintedKey>,
     /// Our certificate, for servers that ask for one.
     pub certificate: Option<OwnCertificate>,
     /// Who may vouch for the server's certificate.
@@ -63,6 +66,15 @@ impl PreSharedKey {
     pub fn new(identity: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
         Self { identity: identity.into(), key: Zeroizing::new(key.into()) }
     }
+}
+
+/// A key for the server with this identity hint (OCF: the 16 bytes of its `deviceuuid`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HintedKey {
+    /// What the server says, raw bytes (RFC 4279 section 5.2).
+    pub hint: Vec<u8>,
+    /// What is answered.
+    pub psk: PreSharedKey,
 }
 
 impl std::fmt::Debug for PreSharedKey {

@@ -80,8 +80,10 @@ pub(super) fn open(
     let target = target.to_owned();
     let mut partial =
         Partial { target, path, tag_path, file, hash: Sha256::new(), at: 0, signed, tag };
-    partial.reserve()?;
-    partial.write_note()?;
+    if let Err(error) = partial.reserve().and_then(|()| partial.write_note()) {
+        partial.remove();
+        return Err(error);
+    }
     partial.take_up(cancel)?;
     progress.add(partial.at);
     Ok(Opened::Partial(Box::new(partial)))

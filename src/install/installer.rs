@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::beneath::Beneath;
 use super::file::OneFile;
 use super::marker::Marker;
+use super::program::Programmed;
 use super::run::{self, Environment};
 use super::slots::Slots;
 use super::{Error, Kind, Settings};
@@ -27,6 +28,7 @@ pub struct Installer {
 enum Place {
     Slots(Slots),
     File(OneFile),
+    Program(Programmed),
 }
 
 /// What runs.
@@ -50,6 +52,7 @@ impl Installer {
         let place = match &settings.kind {
             Kind::Slots => Place::Slots(Slots::open(state)?),
             Kind::File(path) => Place::File(OneFile::open(state, path)?),
+            Kind::Program(program) => Place::Program(Programmed::open(state, program)?),
         };
         Ok(Self { settings, place })
     }
@@ -93,6 +96,7 @@ impl Installer {
         match place {
             Place::Slots(slots) => slots.write(manifest, payloads, settings, progress, cancel),
             Place::File(file) => file.write(manifest, payloads, progress, cancel),
+            Place::Program(program) => program.write(manifest, payloads, progress, cancel),
         }
     }
 
@@ -106,6 +110,7 @@ impl Installer {
         match &mut self.place {
             Place::Slots(slots) => slots.switch(*digest, cancel)?,
             Place::File(file) => file.switch(*digest)?,
+            Place::Program(program) => program.switch(*digest, cancel)?,
         }
         self.activate(cancel)
     }
@@ -128,7 +133,7 @@ impl Installer {
             let limit = self.settings.health_timeout.min(left);
             match run::run(&self.settings.health, self.environment(), limit, true, cancel) {
                 Ok(()) => return Ok(()),
-                Err(why) => last = why,
+                Err(failed) => last = failed.words,
             }
             std::thread::sleep(HEALTH_PAUSE.min(deadline - clock::now().mono));
         }
@@ -145,6 +150,7 @@ impl Installer {
             Some(running) if running.digest == *digest => match &mut self.place {
                 Place::Slots(slots) => slots.switch(*digest, &Cancel::new()),
                 Place::File(file) => file.switch(*digest),
+                Place::Program(program) => program.confirm(*digest),
             },
             _ => Err(Error::NotWritten(*digest)),
         }
@@ -161,6 +167,7 @@ impl Installer {
         match &mut self.place {
             Place::Slots(slots) => slots.roll_back(*failed)?,
             Place::File(file) => file.roll_back(*failed)?,
+            Place::Program(program) => program.roll_back(*failed, cancel)?,
         }
         self.activate(cancel)
     }
@@ -174,13 +181,14 @@ impl Installer {
         match &mut self.place {
             Place::Slots(slots) => slots.discard(),
             Place::File(file) => file.discard(),
+            Place::Program(program) => program.discard(),
         }
     }
 
     fn activate(&self, cancel: &Cancel) -> Result<(), Error> {
         let Settings { activate, activate_timeout, .. } = &self.settings;
         run::run(activate, self.environment(), *activate_timeout, false, cancel)
-            .map_err(Error::ActivateFailed)
+            .map_err(|failed| Error::ActivateFailed(failed.words))
     }
 
     /// What a command may want to know: which version this is about, and where it is.
@@ -199,6 +207,7 @@ impl Place {
         match self {
             Self::Slots(slots) => slots.running(),
             Self::File(file) => file.running(),
+            Self::Program(program) => program.running(),
         }
     }
 }

@@ -12,6 +12,7 @@ mod file;
 mod installer;
 mod listing;
 mod marker;
+mod program;
 mod run;
 mod settings;
 mod slots;
@@ -20,7 +21,7 @@ mod unpack;
 pub use archive::check;
 pub use error::Error;
 pub use installer::{Installer, Running};
-pub use settings::{Kind, Settings};
+pub use settings::{Kind, Program, Settings};
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 //! never longer than allowed.
 
 use std::ffi::OsString;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,28 +16,63 @@ use crate::worker::Cancel;
 /// What a command is told, beside its arguments.
 pub(super) type Environment = Vec<(&'static str, OsString)>;
 
+/// Gets every line that a command says.
+pub(super) type Listener = Box<dyn FnMut(&str) + Send>;
+
+/// How a command ended that did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failed {
+    /// Its exit code, if it had one.
+    pub(super) code: Option<i32>,
+    /// In words that follow "the command".
+    pub(super) words: String,
+}
+
+impl From<String> for Failed {
+    fn from(words: String) -> Self {
+        Self { code: None, words }
+    }
+}
+
 /// Runs `argv` to its end. With `keep_words` what it says on stderr becomes part of the error; without,
 /// it goes where ours goes, and what it leaves running can go on writing there.
-///
-/// # Errors
-///
-/// How it ended, in words that follow "the command".
 pub(super) fn run(
     argv: &[String],
     environment: Environment,
     limit: Duration,
     keep_words: bool,
     cancel: &Cancel,
-) -> Result<(), String> {
+) -> Result<(), Failed> {
+    run_and_listen(argv, environment, limit, keep_words, cancel, None)
+}
+
+/// As [`run`]; every line on its stdout goes to `listen`.
+pub(super) fn run_and_listen(
+    argv: &[String],
+    environment: Environment,
+    limit: Duration,
+    keep_words: bool,
+    cancel: &Cancel,
+    listen: Option<Listener>,
+) -> Result<(), Failed> {
     let Some((program, arguments)) = argv.split_first() else { return Ok(()) };
     let mut command = Command::new(program);
     command.args(arguments).env_clear().env("PATH", PATH).envs(environment).current_dir("/");
-    command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
+    command.stdin(Stdio::null()).process_group(0);
+    command.stdout(if listen.is_some() { Stdio::piped() } else { Stdio::null() });
     command.stderr(if keep_words { Stdio::piped() } else { Stdio::inherit() });
     let mut child =
         command.spawn().map_err(|error| format!("`{program}` could not be started: {error}"))?;
     let words = Words::follow(&mut child);
+    let listener = listen.zip(child.stdout.take());
+    let listener = listener.map(|(listen, pipe)| std::thread::spawn(|| each_line(pipe, listen)));
     let status = wait(&mut child, limit, cancel)?;
+    if let Some(listener) = listener.filter(|_| status.success()) {
+        // It ends with the last line, unless something was left running that holds the pipe.
+        (0..WORDS_PATIENCE).take_while(|_| !listener.is_finished()).for_each(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+        });
+    }
     if status.success() {
         return Ok(());
     }
@@ -46,7 +81,17 @@ pub(super) fn run(
         (_, Some(signal)) => format!("was ended by signal {signal}"),
         _ => "ended badly".to_owned(),
     };
-    Err(format!("{how}{}", words.said()))
+    Err(Failed { code: status.code(), words: format!("{how}{}", words.said()) })
+}
+
+/// Lines of bounded length; the rest of a longer one is a line of its own.
+fn each_line(pipe: impl Read, mut listen: Listener) {
+    let mut pipe = BufReader::new(pipe);
+    let mut line = Vec::new();
+    while let Ok(1..) = (&mut pipe).take(LINE_BYTES_MAX).read_until(b'\n', &mut line) {
+        listen(String::from_utf8_lossy(&line).trim());
+        line.clear();
+    }
 }
 
 /// Polls: the system has no wait with a time limit that leaves other children alone.
@@ -122,6 +167,9 @@ const PAUSE_MAX: Duration = Duration::from_millis(50);
 /// How much of what a command says is kept, bytes: a line or a few.
 const WORDS_BYTES_MAX: usize = 1024;
 
+/// The longest line that a command may say something in, bytes.
+const LINE_BYTES_MAX: u64 = 1024;
+
 /// How long the end of what it said is waited for, milliseconds.
 const WORDS_PATIENCE: u32 = 100;
 
@@ -132,6 +180,7 @@ mod tests {
     fn sh(script: &str, limit: Duration) -> Result<(), String> {
         let argv: Vec<String> = ["/bin/sh", "-c", script].map(str::to_owned).into();
         run(&argv, vec![("FRESHEN_X", "y".into())], limit, true, &Cancel::new())
+            .map_err(|failed| failed.words)
     }
 
     const LONG: Duration = Duration::from_secs(30);
@@ -144,7 +193,7 @@ mod tests {
         let said = sh("echo first >&2; echo 'no camera' >&2; exit 1", LONG).unwrap_err();
         assert_eq!(said, "ended with exit code 1: no camera");
         let missing = run(&["/none".into()], vec![], LONG, true, &Cancel::new()).unwrap_err();
-        assert!(missing.starts_with("`/none` could not be started"), "{missing}");
+        assert!(missing.words.starts_with("`/none` could not be started"), "{missing:?}");
     }
 
     #[test]

@@ -30,7 +30,74 @@ pub enum Kind {
     Slots,
     /// One file, replaced atomically.
     File(PathBuf),
+    /// Wherever a program of the system puts it.
+    Program(Program),
 }
+
+/// An installer that is on the device already: one argument vector a verb, empty where nothing is to be
+/// done. In the arguments `{payload}` stands for the first payload's file, `{payloads}` for the
+/// directory with all of them by number, `{version}` and `{digest}` for the version. Each may be run
+/// again after a power cut and has to bear that.
+///
+/// Exit code 0 means done and 3 that there is no space. Lines on stdout that begin with a number and
+/// `%`, or are a JSON object with a member `percent`, say how far it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Program {
+    /// Writes the version beside the one that runs.
+    pub write: Vec<String>,
+    /// Makes it the one that runs, or that runs after the next start.
+    pub switch: Vec<String>,
+    /// It stays.
+    pub confirm: Vec<String>,
+    /// Makes the one before it the one that runs.
+    pub roll_back: Vec<String>,
+    /// Frees the space of what was written and is not wanted.
+    pub discard: Vec<String>,
+    /// How long each may take.
+    pub limit: Duration,
+}
+
+impl Program {
+    /// A program made for freshen: it is called with its arguments, the verb, and for `write` the
+    /// directory of the payloads.
+    pub fn command(argv: &[String]) -> Self {
+        let verb = |words: &[&str]| {
+            argv.iter().cloned().chain(words.iter().map(|word| (*word).to_owned())).collect()
+        };
+        Self {
+            write: verb(&["write", "{payloads}"]),
+            switch: verb(&["switch"]),
+            confirm: verb(&["confirm"]),
+            roll_back: verb(&["roll-back"]),
+            discard: verb(&["discard"]),
+            limit: PROGRAM_LIMIT,
+        }
+    }
+
+    /// RAUC: the one payload is a bundle for the slots that are not booted. Installing makes them the
+    /// ones of the next start, so the activate command is a restart; what RAUC's own boot counter finds
+    /// unfit it leaves by itself.
+    pub fn rauc() -> Self {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect();
+        Self {
+            write: words("rauc install {payload}"),
+            switch: words("rauc status mark-active other"),
+            confirm: words("rauc status mark-good booted"),
+            roll_back: words("rauc status mark-bad booted"),
+            discard: vec![],
+            limit: PROGRAM_LIMIT,
+        }
+    }
+
+    /// SWUpdate: the one payload is a `.swu` file, handed to the daemon that is running.
+    pub fn swupdate() -> Self {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect();
+        Self { write: words("swupdate-client {payload}"), limit: PROGRAM_LIMIT, ..Self::default() }
+    }
+}
+
+/// How long a program may take for one verb: writing gigabytes to slow flash.
+const PROGRAM_LIMIT: Duration = Duration::from_secs(3600);
 
 impl Default for Settings {
     fn default() -> Self {

@@ -4,6 +4,8 @@ mod attacks;
 mod cuts;
 mod life;
 mod model;
+mod power;
+mod programs;
 
 use std::fs;
 use std::path::{Path, PathBuf};

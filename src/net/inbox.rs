@@ -245,7 +245,13 @@ impl Sockets {
                     Purpose::Group => self.answering(socket, to.interface)?,
                     _ => number,
                 };
-                Route { socket: answering, source: None, interface: to.interface }
+                let own = self.sockets.get(usize::from(answering))?.local.ip();
+                let source = Some(own).filter(|own| !own.is_unspecified());
+                Route { socket: answering, source, interface: to.interface }
+            }
+            // Who listens on one address only must not become reachable at all of them.
+            Some(to) if socket.purpose == Purpose::Group && !self.serves_at(to.address) => {
+                return None;
             }
             Some(to) if socket.has_many_addresses() => {
                 Route { socket: number, source: Some(to.address), interface: 0 }

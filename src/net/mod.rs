@@ -80,8 +80,8 @@ pub enum Service {
 pub struct Counts {
     /// Longer than [`DATAGRAM_BYTES_MAX`].
     pub truncated: u64,
-    /// From a sender that cannot be answered: port 0, a group on an interface where no unicast
-    /// socket listens, or a family that the socket does not have.
+    /// From a sender that cannot or must not be answered: port 0; to a group, or to port 5683, at an
+    /// interface where no unicast socket listens.
     pub unanswerable: u64,
     /// Not sent, because too many waited already.
     pub queue_full: u64,
@@ -236,7 +236,11 @@ impl Sockets {
     /// answers arrive by `path`.
     pub fn through(&mut self, path: Path, interface: u32) -> Option<Path> {
         let route = self.paths.route(path)?;
-        Some(self.paths.number(Route { source: None, interface, ..route }))
+        let local = self.sockets.get(usize::from(route.socket))?.local;
+        // Left alone, the kernel sends from another interface's address over the loopback one.
+        let first = self.addresses(interface).iter().find(|address| address.is_ipv4()).copied();
+        let source = first.filter(|_| local.is_ipv4());
+        Some(self.paths.number(Route { source, interface, ..route }))
     }
 
     /// Waits until a datagram has come, or until one that waits can leave. Then call
@@ -328,6 +332,11 @@ impl Sockets {
 
     fn served(&self, service: Service) -> impl Iterator<Item = &Socket> {
         self.sockets.iter().filter(move |s| s.purpose == Purpose::Serve && s.service == service)
+    }
+
+    /// Whether a client can reach a clear socket at that address of ours.
+    fn serves_at(&self, address: IpAddr) -> bool {
+        self.served(Service::Clear).any(|socket| socket.answers_from(address))
     }
 
     fn addresses(&self, interface: u32) -> &[IpAddr] {

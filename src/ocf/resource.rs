@@ -75,7 +75,7 @@ impl Resource {
     ];
 
     /// Its path; that of the software update resource is configured.
-    pub(super) fn href<'a>(self, softwareupdate: &'a str) -> &'a str {
+    pub(super) fn href(self, softwareupdate: &str) -> &str {
         match self {
             Self::Discovery => "/oic/res",
             Self::Device => "/oic/d",

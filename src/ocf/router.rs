@@ -226,9 +226,7 @@ fn awake(site: &Site<'_>) -> Result<(), Response> {
 
 fn routed(site: &Site<'_>, request: &Request) -> Option<Resource> {
     let href = &site.about.softwareupdate_href;
-    Resource::ALL
-        .into_iter()
-        .find(|resource| site.has(*resource) && resource.is_at(href, request))
+    Resource::ALL.into_iter().find(|resource| site.has(*resource) && resource.is_at(href, request))
 }
 
 fn is_read_only(resource: Resource) -> bool {
@@ -316,11 +314,7 @@ fn represented_for(
     Ok(versioned(Response::new(Code::CONTENT).with_payload(format, bytes), request))
 }
 
-fn discovered(
-    site: &Site<'_>,
-    request: &Request,
-    baseline: bool,
-) -> Result<Vec<u8>, Response> {
+fn discovered(site: &Site<'_>, request: &Request, baseline: bool) -> Result<Vec<u8>, Response> {
     let nothing = |text: &str| Response::diagnostic(Code::BAD_REQUEST, text);
     if query(request, "sduuid").any(|domain| !discovery::is_in_domain(site, domain)) {
         return Err(nothing("this device is not in that security domain"));
@@ -330,11 +324,7 @@ fn discovered(
     if links.is_empty() {
         return Err(nothing("no resource has this type"));
     }
-    Ok(if baseline {
-        body::encoded(&Discovery::new(site, links))
-    } else {
-        body::encoded(&links)
-    })
+    Ok(if baseline { body::encoded(&Discovery::new(site, links)) } else { body::encoded(&links) })
 }
 
 /// The security resources.
@@ -347,9 +337,7 @@ fn guarded(
 ) -> Result<Vec<u8>, Response> {
     let nothing = || Response::diagnostic(Code::NOT_FOUND, "there is no such resource");
     let guard = site.guard.ok_or_else(nothing)?;
-    if resource == Resource::OwnerTransfer
-        && !security::matches_query(&guard.state.doxm, request)
-    {
+    if resource == Resource::OwnerTransfer && !security::matches_query(&guard.state.doxm, request) {
         let text = "this device is not in the state that is searched for";
         return Err(Response::diagnostic(Code::BAD_REQUEST, text));
     }

@@ -62,6 +62,23 @@ pub(super) mod parameter {
     pub(in crate::package) const UNPACKED_BYTES_MAX: i64 = -257;
 }
 
+/// Our own document of trusted keys.
+pub(super) mod trust_set {
+    /// Signed beside the document, so that no signature on one thing is one on another.
+    pub(in crate::package) const ADDITIONAL_DATA: &[u8] = b"freshen trust set";
+    pub(in crate::package) const FORMAT_VERSION: u64 = 1;
+    pub(in crate::package) const FORMAT: i64 = 1;
+    pub(in crate::package) const VERSION: i64 = 2;
+    pub(in crate::package) const EXPIRES: i64 = 3;
+    pub(in crate::package) const ROOT_KEYS: i64 = 4;
+    pub(in crate::package) const ROOT_THRESHOLD: i64 = 5;
+    pub(in crate::package) const PACKAGE_KEYS: i64 = 6;
+    pub(in crate::package) const PACKAGE_THRESHOLD: i64 = 7;
+    /// ESP256 and Ed25519 in "COSE Algorithms".
+    pub(in crate::package) const P256: i64 = -9;
+    pub(in crate::package) const ED25519: i64 = -19;
+}
+
 /// Values of [`parameter::PAYLOAD_FORMAT`].
 pub(super) mod format {
     pub(in crate::package) const RAW: &str = "raw";

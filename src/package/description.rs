@@ -1,15 +1,16 @@
 //! From a plain description to a signed envelope: the vendor's side.
 
 use chrono::{DateTime, Utc};
-use coset::{CoseSign1Builder, HeaderBuilder, TaggedCborSerializable, iana};
 
 use super::cbor::Writer;
 use super::codes::{
     MANIFEST_VERSION, REPORT_ALL, SHA_256, TAG_ENVELOPE, command, common, format, manifest, member,
     parameter,
 };
+use super::envelope::Envelope;
+use super::signature::{self, NO_ADDITIONAL_DATA};
 use super::{
-    Algorithm, Component, Digest, Format, Identity, KeyError, Refusal, SigningKey, Source, verify,
+    Component, Digest, Format, Identity, KeyError, Refusal, SigningKey, Source, inspect, verify,
     version,
 };
 
@@ -44,6 +45,22 @@ pub enum SignError {
     Misread,
 }
 
+/// Adds a signature to a package, for devices that want several or that trust another key. What is
+/// signed already stays as it is.
+///
+/// # Errors
+///
+/// An envelope that no device would accept, whoever signed it.
+pub fn add_signature(envelope: &[u8], key: &SigningKey) -> Result<Vec<u8>, SignError> {
+    // What is signed is looked at first: nobody should sign what no device installs.
+    inspect(envelope)?;
+    let envelope = Envelope::read(envelope)?;
+    let signature = signature::sign(envelope.signed, NO_ADDITIONAL_DATA, key)?;
+    let envelope = envelope.with_signature(&signature);
+    inspect(&envelope)?;
+    Ok(envelope)
+}
+
 impl Description {
     /// Signs the package and returns its envelope, after verifying it as a device will.
     ///
@@ -65,8 +82,11 @@ impl Description {
     fn envelope(&self, key: &SigningKey) -> Result<Vec<u8>, SignError> {
         let manifest = Writer::default().bytes(&self.manifest()?).done();
         let digest = digest(Digest::of(&manifest));
-        let authentication =
-            Writer::default().array(2).bytes(&digest).bytes(&signature(&digest, key)?).done();
+        let authentication = Writer::default()
+            .array(2)
+            .bytes(&digest)
+            .bytes(&signature::sign(&digest, NO_ADDITIONAL_DATA, key)?)
+            .done();
         let mut payloads: Vec<_> = self
             .components
             .iter()
@@ -212,20 +232,6 @@ fn uri(index: usize, component: &Component) -> String {
 /// `SUIT_Digest`.
 fn digest(digest: Digest) -> Vec<u8> {
     Writer::default().array(2).int(SHA_256).bytes(&digest.0).done()
-}
-
-/// `COSE_Sign1_Tagged` with the payload detached (draft 8.3). The fully specified algorithms
-/// (RFC 9864) are what draft-ietf-suit-mti asks for.
-fn signature(signed: &[u8], key: &SigningKey) -> Result<Vec<u8>, KeyError> {
-    let algorithm = match key.algorithm() {
-        Algorithm::P256 => iana::Algorithm::ESP256,
-        Algorithm::Ed25519 => iana::Algorithm::Ed25519,
-    };
-    let sign1 = CoseSign1Builder::new()
-        .protected(HeaderBuilder::new().algorithm(algorithm).build())
-        .try_create_detached_signature(signed, &[], |message| key.sign(message))?
-        .build();
-    Ok(sign1.to_tagged_vec().expect("a header of one number and a signature can be encoded"))
 }
 
 /// A command sequence being written. With one component the choice of it is left out: it is the

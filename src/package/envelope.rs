@@ -3,14 +3,13 @@
 //! Nothing here looks inside the manifest: draft-ietf-suit-manifest section 6.2 wants the signature
 //! checked first.
 
-use coset::{CoseSign1, TaggedCborSerializable};
-
-use super::cbor::{Key, Reader, Wrapped};
+use super::cbor::{Key, Reader, Wrapped, Writer};
 use super::codes::{
-    COMPONENTS_MAX, ENVELOPE_BYTES_MAX, SHA_256, SIGNATURES_MAX, TAG_ENVELOPE, TAG_SIGN1, member,
+    COMPONENTS_MAX, ENVELOPE_BYTES_MAX, SHA_256, SIGNATURES_MAX, TAG_ENVELOPE, member,
 };
 use super::refusal::Fault;
-use super::{Algorithm, Digest, Refusal, Trust};
+use super::signature::{self, NO_ADDITIONAL_DATA, Signature};
+use super::{Digest, Refusal, Trust};
 
 /// The members of an envelope, found but not believed.
 pub(super) struct Envelope<'a> {
@@ -18,20 +17,13 @@ pub(super) struct Envelope<'a> {
     /// `manifest.encoded`.
     pub(super) digest: Digest,
     /// The signed bytes: the encoded `SUIT_Digest`.
-    signed: &'a [u8],
+    pub(super) signed: &'a [u8],
     pub(super) signatures: Vec<Signature<'a>>,
     pub(super) manifest: Wrapped<'a>,
     /// Members that the manifest gives only a digest of, by their number.
     pub(super) severed: Vec<(i64, Wrapped<'a>)>,
     /// Payloads in the envelope, by their URI.
     pub(super) integrated: Vec<(&'a str, &'a [u8])>,
-}
-
-/// One COSE_Sign1, in the only shape that SUIT allows.
-pub(super) struct Signature<'a> {
-    /// Number in "COSE Algorithms".
-    pub(super) algorithm: i64,
-    tagged: &'a [u8],
 }
 
 impl<'a> Envelope<'a> {
@@ -86,44 +78,28 @@ impl<'a> Envelope<'a> {
         }
     }
 
-    /// Checks that somebody trusted signed that digest. Others may have signed too: that is how a
-    /// vendor changes keys or algorithms.
-    pub(super) fn check_signature(&self, trust: &Trust) -> Result<(), Refusal> {
-        if self.signatures.is_empty() {
-            return Err(Refusal::NotSigned);
-        }
-        if self.signatures.iter().any(|signature| signature.is_by(trust, self.signed)) {
-            Ok(())
-        } else {
-            Err(Refusal::Signature)
-        }
-    }
-}
-
-impl Signature<'_> {
-    /// Which kind of key makes such signatures.
-    pub(super) fn kind(&self) -> Option<Algorithm> {
-        match self.algorithm {
-            // ES256 (RFC 9053) and its fully specified twin ESP256 (RFC 9864).
-            -7 | -9 => Some(Algorithm::P256),
-            // EdDSA, and its fully specified Ed25519.
-            -8 | -19 => Some(Algorithm::Ed25519),
-            _ => None,
-        }
+    /// Checks that enough of the trusted keys signed that digest. Others may have signed too: that is
+    /// how a vendor changes keys or algorithms.
+    pub(super) fn check_signatures(&self, trust: &Trust) -> Result<(), Refusal> {
+        signature::check(&self.signatures, trust, self.signed, NO_ADDITIONAL_DATA)
     }
 
-    fn is_by(&self, trust: &Trust, signed: &[u8]) -> bool {
-        let Some(kind) = self.kind() else {
-            return false;
-        };
-        // `read_signature` accepted the shape before, so coset sees nothing deep or long.
-        CoseSign1::from_tagged_slice(self.tagged).is_ok_and(|sign1| {
-            sign1
-                .verify_detached_signature(signed, &[], |signature, message| {
-                    trust.made(kind, message, signature).then_some(()).ok_or(())
-                })
-                .is_ok()
-        })
+    /// The same envelope with one more signature.
+    pub(super) fn with_signature(&self, signature: &[u8]) -> Vec<u8> {
+        let blocks = self.signatures.iter().map(|signature| signature.tagged).chain([signature]);
+        let authentication = Writer::default().array(2 + self.signatures.len()).bytes(self.signed);
+        let authentication = blocks.fold(authentication, |w, block| w.bytes(block)).done();
+        let members = 2 + self.severed.len() + self.integrated.len();
+        let envelope = Writer::default()
+            .tag(TAG_ENVELOPE)
+            .map(members)
+            .int(member::AUTHENTICATION)
+            .bytes(&authentication)
+            .int(member::MANIFEST)
+            .raw(self.manifest.encoded);
+        let envelope = self.severed.iter().fold(envelope, |w, (n, m)| w.int(*n).raw(m.encoded));
+        let payloads = self.integrated.iter();
+        payloads.fold(envelope, |w, (uri, payload)| w.text(uri).bytes(payload)).done()
     }
 }
 
@@ -136,40 +112,10 @@ fn read_authentication(bytes: &[u8]) -> Result<(&[u8], Vec<Signature<'_>>), Refu
         }
         let digest = reader.bytes()?;
         let signatures = (1..items)
-            .map(|_| reader.bytes().and_then(read_signature))
+            .map(|_| reader.bytes().and_then(Signature::read))
             .collect::<Result<_, _>>()?;
         Ok((digest, signatures))
     })
-}
-
-/// `COSE_Sign1_Tagged` with a detached payload. The unprotected header is not signed, so nothing may
-/// be in it; the protected one has the algorithm, and perhaps the key's name, which we do not need.
-fn read_signature(tagged: &[u8]) -> Result<Signature<'_>, Refusal> {
-    let protected = Reader::all("a signature", tagged, |reader| {
-        match reader.tag()? {
-            TAG_SIGN1 => {}
-            tag => return Err(reader.unsupported("COSE structure with tag", tag as i64)),
-        }
-        if reader.array()? != 4 {
-            return Err(reader.fault(Fault::WrongValue));
-        }
-        let protected = reader.bytes()?;
-        reader.map(|_, value| Err(value.fault(Fault::WrongValue)))?;
-        reader.null()?;
-        reader.bytes()?;
-        Ok(protected)
-    })?;
-    let mut algorithm = None;
-    Reader::all("a signature's header", protected, |reader| {
-        reader.map(|key, value| match key {
-            Key::Int(1) => value.int().map(|number| algorithm = Some(number)),
-            Key::Int(4) => value.bytes().map(|_| ()),
-            Key::Int(label) => Err(value.unsupported("header", label)),
-            Key::Text(_) => Err(value.fault(Fault::WrongValue)),
-        })
-    })?;
-    let algorithm = algorithm.ok_or(Refusal::Missing("a signature's algorithm"))?;
-    Ok(Signature { algorithm, tagged })
 }
 
 /// `SUIT_Digest`. Only SHA-256, which every device must know.

@@ -1,8 +1,8 @@
 //! This room says what an update is, and whether to believe it.
 //!
-//! A package is a SUIT envelope (draft-ietf-suit-manifest) signed by the vendor. [`verify`] is the
+//! A package is a SUIT envelope (draft-ietf-suit-manifest) signed by the vendor. [`verify()`] is the
 //! only maker of a [`Verified`] manifest, and only that can be installed; [`Description::sign`] makes
-//! packages, and only such as [`verify`] accepts. This room does not fetch, store or install, and it
+//! packages, and only such as [`verify()`] accepts. This room does not fetch, store or install, and it
 //! does not know what runs on the device.
 
 mod cbor;
@@ -16,17 +16,20 @@ mod parameters;
 mod processor;
 mod refusal;
 mod sequence;
+mod signature;
 mod trust;
+mod trust_set;
 mod verify;
 mod version;
 
 pub use codes::{COMPONENTS_MAX, ENVELOPE_BYTES_MAX, TRUSTED_KEYS_MAX, ZSTD_WINDOW_LOG_MAX};
-pub use description::{Description, SignError};
+pub use description::{Description, SignError, add_signature};
 pub use digest::Digest;
 pub use manifest::{Component, Format, Identity, Manifest, Source};
 pub use refusal::{Fault, Refusal};
 pub use trust::{Algorithm, KeyError, SigningKey, Trust};
-pub use verify::{Inspection, Verified, inspect, verify};
+pub use trust_set::{TRUST_SET_BYTES_MAX, TrustSet, sign_trust_set};
+pub use verify::{Inspection, Verified, inspect, verify, verify_trust_set};
 pub use version::VERSION_CHARS_MAX;
 
 #[cfg(test)]

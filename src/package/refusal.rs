@@ -78,6 +78,22 @@ pub enum Refusal {
     /// There are signatures, none of them by a key that the device trusts.
     #[error("no key that this device trusts has signed it")]
     Signature,
+    /// Fewer trusted keys signed than have to.
+    #[error("{made} of the keys that this device trusts have signed it, but {needed} have to")]
+    TooFewSignatures {
+        /// Trusted keys that signed.
+        made: usize,
+        /// Trusted keys that have to.
+        needed: usize,
+    },
+    /// A trust set that does not follow the one that the device has.
+    #[error("the trust set has the number {found}, but {expected} comes next")]
+    TrustVersion {
+        /// The number of the next document.
+        expected: u64,
+        /// The number of this document.
+        found: u64,
+    },
     /// Bytes that are not the ones that were signed.
     #[error("{of} was changed after signing: its digest differs")]
     Digest {

@@ -8,16 +8,17 @@ use rustls::pki_types::pem::{PemObject, SectionKind};
 
 use super::codes::TRUSTED_KEYS_MAX;
 
-/// The vendor's public keys that this device believes. Any one of them may sign.
-///
-/// The default believes nobody.
+/// The vendor's public keys that this device believes, and how many of them have to sign. The default
+/// believes nobody.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Trust {
     keys: Vec<PublicKey>,
+    threshold: usize,
 }
 
 impl Trust {
     /// From texts with one or more PEM sections `PUBLIC KEY` each (RFC 7468, 13): P-256 or Ed25519.
+    /// Any one of the keys may sign.
     ///
     /// # Errors
     ///
@@ -33,14 +34,64 @@ impl Trust {
         }
         match keys.len() {
             0 => Err(KeyError::NoPublicKey),
-            1..=TRUSTED_KEYS_MAX => Ok(Self { keys }),
+            1..=TRUSTED_KEYS_MAX => Ok(Self { keys, threshold: 1 }),
             _ => Err(KeyError::TooMany),
         }
     }
 
-    /// Whether one of the keys made this signature, with this algorithm.
-    pub(super) fn made(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
-        self.keys.iter().any(|key| {
+    /// From keys as they are: a point for P-256, 32 bytes for Ed25519. Each key once.
+    pub(super) fn from_raw(raw: &[(Algorithm, &[u8])]) -> Result<Self, KeyError> {
+        let mut keys: Vec<PublicKey> = vec![];
+        for (algorithm, bytes) in raw {
+            let key = PublicKey { algorithm: *algorithm, bytes: bytes.to_vec() };
+            let length = match algorithm {
+                Algorithm::P256 => P256_SPKI.1,
+                Algorithm::Ed25519 => ED25519_SPKI.1,
+            };
+            if bytes.len() != length || keys.contains(&key) {
+                return Err(KeyError::UnsupportedKey);
+            }
+            keys.push(key);
+        }
+        if keys.is_empty() { Err(KeyError::NoPublicKey) } else { Ok(Self { keys, threshold: 1 }) }
+    }
+
+    /// The keys as [`Trust::from_raw`] takes them.
+    pub(super) fn raw(&self) -> impl Iterator<Item = (Algorithm, &[u8])> {
+        self.keys.iter().map(|key| (key.algorithm, &*key.bytes))
+    }
+
+    /// The same keys, but so many of them have to sign.
+    ///
+    /// # Errors
+    ///
+    /// A threshold of zero, or of more keys than there are.
+    pub fn with_threshold(self, threshold: usize) -> Result<Self, KeyError> {
+        if (1..=self.keys.len()).contains(&threshold) {
+            Ok(Self { threshold, ..self })
+        } else {
+            Err(KeyError::Threshold)
+        }
+    }
+
+    /// How many keys have to sign.
+    pub fn threshold(&self) -> usize {
+        self.threshold
+    }
+
+    /// How many keys there are.
+    pub fn keys(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The place of the key that made this signature with this algorithm.
+    pub(super) fn maker(
+        &self,
+        algorithm: Algorithm,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Option<usize> {
+        self.keys.iter().position(|key| {
             key.algorithm == algorithm && key.unparsed().verify(message, signature).is_ok()
         })
     }
@@ -162,7 +213,10 @@ impl SigningKey {
             Pair::P256(pair) => pair.public_key().as_ref(),
             Pair::Ed25519(pair) => pair.public_key().as_ref(),
         };
-        Trust { keys: vec![PublicKey { algorithm: self.algorithm(), bytes: bytes.to_vec() }] }
+        Trust {
+            keys: vec![PublicKey { algorithm: self.algorithm(), bytes: bytes.to_vec() }],
+            threshold: 1,
+        }
     }
 
     /// The kind of signatures it makes.
@@ -251,6 +305,9 @@ pub enum KeyError {
     /// More than [`TRUSTED_KEYS_MAX`].
     #[error("a device trusts at most {TRUSTED_KEYS_MAX} keys")]
     TooMany,
+    /// None, or more than there are.
+    #[error("the number of keys that have to sign must be between 1 and the number of keys")]
+    Threshold,
     /// The system has no random numbers.
     #[error("the system gives no random numbers, which a signature needs")]
     NoRandomness,

@@ -2,9 +2,9 @@
 
 use super::envelope::Envelope;
 use super::processor;
-use super::{Algorithm, Identity, Manifest, Refusal, Trust};
+use super::{Algorithm, Identity, Manifest, Refusal, Trust, TrustSet};
 
-/// Something that [`verify`] accepted.
+/// Something that [`verify()`] accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified<T>(T);
 
@@ -34,9 +34,24 @@ pub fn verify(
     // 8.3: the digest that is signed is that of this manifest. Comes first because it is cheap.
     envelope.check_digest()?;
     // 6.2: "MUST verify the signature of the manifest prior to parsing/executing any section".
-    envelope.check_signature(trust)?;
+    envelope.check_signatures(trust)?;
     // 6.1, 6.3 and 6.4: manifest version, components, then the sequences, as the vendor ordered them.
     processor::process(&envelope, Some(identity)).map(Verified)
+}
+
+/// Verifies the document that follows the trust set that a device believes. A device that was away for
+/// long takes them one after the other.
+///
+/// Whether it has expired is not judged here.
+///
+/// # Errors
+///
+/// The first reason not to believe it.
+pub fn verify_trust_set(
+    document: &[u8],
+    current: &TrustSet,
+) -> Result<Verified<TrustSet>, Refusal> {
+    current.successor(document).map(Verified)
 }
 
 /// What a person can see in an envelope without trusting anyone. Cannot be installed.
@@ -55,7 +70,7 @@ pub struct Inspection {
 ///
 /// # Errors
 ///
-/// Everything that makes [`verify`] refuse it, other than a missing or untrusted signature and
+/// Everything that makes [`verify()`] refuse it, other than a missing or untrusted signature and
 /// another identity.
 pub fn inspect(envelope: &[u8]) -> Result<Inspection, Refusal> {
     let envelope = Envelope::read(envelope)?;

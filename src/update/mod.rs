@@ -1,8 +1,8 @@
 //! This room decides what the device should do next about its software.
 //!
-//! One pure function, [`step`], takes the state that is on disk, one thing that happened, the rules
+//! One pure function, [`step()`], takes the state that is on disk, one thing that happened, the rules
 //! and the time, and gives the next state and the effects to carry out once that state is on disk.
-//! [`resume`] does the same for the start of a new life. Nothing here knows that the device speaks
+//! [`resume()`] does the same for the start of a new life. Nothing here knows that the device speaks
 //! OCF, where packages come from or how they are installed; no socket, file, task or clock.
 
 mod command;

@@ -42,8 +42,7 @@ impl Bench {
             softwareupdate_href: SWU.into(),
             purl_max: 64,
         };
-        let methods =
-            vec![Method::JustWorks, Method::RandomPin, Method::ManufacturerCertificate];
+        let methods = vec![Method::JustWorks, Method::RandomPin, Method::ManufacturerCertificate];
         Self {
             update: State::new("1.0.0", about.manufactured),
             about,
@@ -60,8 +59,7 @@ impl Bench {
     }
 
     fn site<'a>(&'a self, endpoints: &'a [String]) -> Site<'a> {
-        let guard =
-            Guard { state: &self.security, rules: &self.rules, connected: self.connected };
+        let guard = Guard { state: &self.security, rules: &self.rules, connected: self.connected };
         Site {
             about: &self.about,
             state: &self.update,
@@ -108,8 +106,7 @@ impl Bench {
         subject: &Subject,
         request: Request,
     ) -> Option<Response> {
-        let endpoints =
-            ["coap://192.0.2.1:5683".to_owned(), "coaps://192.0.2.1:5684".to_owned()];
+        let endpoints = ["coap://192.0.2.1:5683".to_owned(), "coaps://192.0.2.1:5684".to_owned()];
         match answer(&self.site(&endpoints), subject, reception, request) {
             Answer::Reply(response, _) | Answer::Denied(response, _) => Some(response),
             Answer::Silence => None,

@@ -113,10 +113,10 @@ fn a_power_cut_at_every_commit_leaves_the_device_owned_or_unowned() {
             let state = keeper.state();
             match state.onboarding {
                 OnboardingState::Rfotm => {
-                    let clean = Security { ael: state.ael.clone(), ..Security::new(Fresh {
-                        device: state.doxm.device,
-                        key: state.key.clone(),
-                    }) };
+                    let clean = Security {
+                        ael: state.ael.clone(),
+                        ..Security::new(Fresh { device: state.doxm.device, key: state.key.clone() })
+                    };
                     assert_eq!(*state, clean, "cut {cut}: nothing is left of the owner");
                     assert!(!state.key.is_empty());
                     unowned += u32::from(life == 0);

@@ -36,8 +36,7 @@ pub(crate) type Exchange = (&'static str, Cbor, Code);
 
 /// Steps 7 to 15 of IoTivity-Lite's tool.
 pub(crate) fn transfer() -> Vec<Exchange> {
-    let owner_key =
-        map! { "credtype" => 1, "subjectuuid" => TOOL, "privatedata" => raw_key(b"") };
+    let owner_key = map! { "credtype" => 1, "subjectuuid" => TOOL, "privatedata" => raw_key(b"") };
     vec![
         (PSTAT, map! { "om" => 4 }, Code::CHANGED),
         (DOXM, map! { "devowneruuid" => TOOL }, Code::CHANGED),
@@ -112,11 +111,9 @@ fn link(bench: &mut Bench, subject: &Subject) -> (String, Vec<String>) {
 
 #[test]
 fn iotivity_lites_tool_owns_the_device_by_each_method() {
-    for (number, method) in [
-        (0, Method::JustWorks),
-        (1, Method::RandomPin),
-        (2, Method::ManufacturerCertificate),
-    ] {
+    for (number, method) in
+        [(0, Method::JustWorks), (1, Method::RandomPin), (2, Method::ManufacturerCertificate)]
+    {
         let mut bench = Bench::new();
         onboard(&mut bench, number);
         let security = &bench.security;
@@ -240,8 +237,7 @@ fn plgds_order_works_too() {
     let csr = bench.get(&DOC, "/oic/sec/csr").unwrap();
     let pem = member(&csr, "csr").as_text().unwrap().to_owned();
     assert!(pem.starts_with("-----BEGIN CERTIFICATE REQUEST-----"), "{pem}");
-    let pem_data =
-        |data: &str| map! { "data" => data, "encoding" => "oic.sec.encoding.pem" };
+    let pem_data = |data: &str| map! { "data" => data, "encoding" => "oic.sec.encoding.pem" };
     let body = map! {
         "rowneruuid" => TOOL,
         "creds" => [
@@ -363,7 +359,8 @@ fn the_tool_may_not_lie_about_what_an_empty_key_is_for() {
     bench.post(&CLEAR, DOXM, &map! { "oxmsel" => 0 });
     bench.connected = true;
     let empty = |subject: Uuid| {
-        let entry = map! { "credtype" => 1, "subjectuuid" => subject, "privatedata" => raw_key(b"") };
+        let entry =
+            map! { "credtype" => 1, "subjectuuid" => subject, "privatedata" => raw_key(b"") };
         map! { "creds" => [entry] }
     };
     assert_eq!(bench.post(&DOC, CRED, &empty(TOOL)), Code::BAD_REQUEST, "nobody owns it yet");
@@ -400,12 +397,21 @@ fn bodies_that_mean_nothing_are_refused_and_change_nothing() {
         (ACL2, map! { "aclist2" => 1 }),
         (ACL2, map! { "colour" => 1 }),
         (CRED, map! { "creds" => [map! { "credtype" => 1, "subjectuuid" => CLIENT }] }),
-        (CRED, map! { "creds" => [map! {
-            "credtype" => 1, "subjectuuid" => CLIENT, "privatedata" => raw_key(&[1; 15]) }] }),
-        (CRED, map! { "creds" => [map! {
-            "credtype" => 1, "subjectuuid" => "*", "privatedata" => raw_key(&[1; 16]) }] }),
-        (CRED, map! { "creds" => [map! {
-            "credtype" => 2, "subjectuuid" => CLIENT, "privatedata" => raw_key(&[1; 16]) }] }),
+        (
+            CRED,
+            map! { "creds" => [map! {
+            "credtype" => 1, "subjectuuid" => CLIENT, "privatedata" => raw_key(&[1; 15]) }] },
+        ),
+        (
+            CRED,
+            map! { "creds" => [map! {
+            "credtype" => 1, "subjectuuid" => "*", "privatedata" => raw_key(&[1; 16]) }] },
+        ),
+        (
+            CRED,
+            map! { "creds" => [map! {
+            "credtype" => 2, "subjectuuid" => CLIENT, "privatedata" => raw_key(&[1; 16]) }] },
+        ),
         (CRED, map! { "creds" => [map! { "credtype" => 8, "subjectuuid" => "*" }] }),
         (PSTAT, map! { "dos" => map! { "s" => 5 } }),
         (PSTAT, map! { "dos" => map! { "s" => 3, "p" => false } }),

@@ -83,7 +83,13 @@ fn place(state: OnboardingState, subject: &str) -> (Bench, Subject) {
             (AceSubject::Uuid(READER), hrefs(), 2),
         ];
         for (id, (subject, resources, permission)) in (1..).zip(entries) {
-            security.acl2.entries.push(Ace { id, subject, resources, permission, validity: vec![] });
+            security.acl2.entries.push(Ace {
+                id,
+                subject,
+                resources,
+                permission,
+                validity: vec![],
+            });
         }
     }
     bench.connected = matches!(subject, "shut" | "doc");
@@ -157,7 +163,9 @@ type Access = BTreeMap<(String, String, String), Vec<String>>;
 fn access() -> Access {
     let mut access = Access::new();
     for row in section("[access]") {
-        let [operation, resources, subjects, letters @ ..] = row.as_slice() else { panic!("{row:?}") };
+        let [operation, resources, subjects, letters @ ..] = row.as_slice() else {
+            panic!("{row:?}")
+        };
         for resource in resources.split(',') {
             for subject in subjects.split(',') {
                 assert!(SUBJECTS.contains(&subject), "{row:?}");

@@ -292,7 +292,7 @@ fn wrong_usage_has_an_exit_code_of_its_own() {
 #[test]
 fn every_command_has_an_example_in_its_help() {
     let workshop = Workshop::new();
-    for command in ["keygen", "pack", "inspect", "verify"] {
+    for command in ["keygen", "pack", "sign", "inspect", "verify", "trust"] {
         let help = workshop.run(&[command, "--help"]).done();
         assert!(
             help.contains("Example") && help.contains(&format!("freshen {command} ")),
@@ -309,4 +309,32 @@ fn nothing_is_coloured_where_nobody_looks() {
     for text in [packed, inspected, workshop.verify(&[]).done()] {
         assert!(!text.contains('\x1b'), "{text}");
     }
+}
+
+#[test]
+fn two_people_sign_a_trust_set_and_a_package() {
+    let workshop = Workshop::new();
+    for name in ["a", "b", "c"] {
+        workshop.run(&["keygen", "--ed25519", "--out", name]).done();
+    }
+    let new = "trust new --number 1 --root a.pub.pem --root b.pub.pem --roots 2 \
+               --package b.pub.pem --package c.pub.pem --packages 2 --out trust.1";
+    workshop.run(&new.split_whitespace().collect::<Vec<_>>()).done();
+    let check = || workshop.run(&["trust", "check", "--trust", "vendor.pub.pem", "trust.1"]);
+    let sign = |key| workshop.run(&["trust", "sign", "--key", key, "trust.1"]).done();
+    assert!(check().refused().contains("it is not signed"));
+    sign("vendor.key.pem");
+    sign("a.key.pem");
+    assert!(check().refused().contains("but 2 have to"));
+    sign("b.key.pem");
+    assert!(check().done().contains("2 of 2 sign a package"));
+
+    let pack = ["pack", "--key", "b.key.pem", "--version", "1.1.0", "--out", "site/cam.suit"];
+    workshop.run(&[&pack[..], &WHO, &["build/readme"]].concat()).done();
+    let refused = workshop.verify(&["--trust-set", "trust.1"]).refused();
+    assert!(refused.contains("1 of the keys") && refused.contains("but 2 have to"), "{refused}");
+    let signed = workshop.run(&["sign", "--key", "c.key.pem", "site/cam.suit"]).done();
+    assert!(signed.contains("signatures  2"), "{signed}");
+    workshop.verify(&["--trust-set", "trust.1"]).done();
+    workshop.run(&new.split_whitespace().collect::<Vec<_>>()).refused();
 }

@@ -256,7 +256,7 @@ pub(crate) struct Observer {
 impl Observer {
     pub(crate) fn start(uris: &[String]) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/device/observe.py");
-        let mut child = Command::new(python())
+        let mut child = Command::new("python3")
             .arg(script)
             .args(uris)
             .stdin(Stdio::piped())
@@ -320,11 +320,6 @@ impl CoapClient {
         }
         values
     }
-}
-
-/// The Python with the foreign CoAP stack, as `tests/run` installs it.
-fn python() -> String {
-    std::env::var("FRESHEN_PYTHON").unwrap_or("python3".into())
 }
 
 fn coap_client(arguments: &[&str]) -> Output {

@@ -8,9 +8,9 @@ mod bench;
 mod certs;
 mod lives;
 mod main_job;
-mod ownership;
-mod tool;
 #[allow(dead_code, reason = "the log is for other tests")]
 #[path = "../fetch/nginx.rs"]
 mod nginx;
+mod ownership;
+mod tool;
 mod wire;

@@ -167,7 +167,8 @@ fn just_works_makes_an_owner_who_comes_back_with_the_derived_key() {
 
 #[test]
 fn a_pin_is_shown_and_wrong_ones_are_slowed_down() {
-    let home = Home::new("[onboarding]\npin_command = [\"/bin/sh\", \"-c\", \"cat > STATE/shown\"]\n");
+    let home =
+        Home::new("[onboarding]\npin_command = [\"/bin/sh\", \"-c\", \"cat > STATE/shown\"]\n");
     let device = home.select(1);
     let file = home.device.state.join("pin");
     let pin = || fs::read_to_string(&file).unwrap_or_default().trim().to_owned();

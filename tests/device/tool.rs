@@ -196,8 +196,7 @@ impl Tool {
     ) -> Vec<u8> {
         let (session, _) = self.session.as_ref().unwrap();
         let secrets = self.dtls.secrets(*session).unwrap();
-        let key =
-            freshen::dtls::owner_psk(&secrets, transfer, owner.as_bytes(), device.as_bytes());
+        let key = freshen::dtls::owner_psk(&secrets, transfer, owner.as_bytes(), device.as_bytes());
         key.unwrap().to_vec()
     }
 }

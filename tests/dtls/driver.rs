@@ -5,23 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use freshen::clock::{self, Now};
 use freshen::dtls::{
-    ClientPolicy, CloseReason, Config, Endpoint, Error, Output, Path, Policy, SessionId,
-    SessionInfo,
+    ClientPolicy, Config, Endpoint, Error, Output, Path, Policy, SessionId, SessionInfo,
 };
 
-/// Longer than any honest handshake takes on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+use crate::process::PATIENCE;
 
 /// What an endpoint says.
 #[derive(Debug)]
 pub(crate) enum Event {
     Connected(SessionId, SessionInfo),
     Data(SessionId, Vec<u8>),
-    Closed(CloseReason),
+    Closed,
     Failed(Error),
 }
 
@@ -77,7 +75,7 @@ impl Driver {
                     self.events.push(Event::Connected(session, info));
                 }
                 Output::Data { session, bytes } => self.events.push(Event::Data(session, bytes)),
-                Output::Closed { reason, .. } => self.events.push(Event::Closed(reason)),
+                Output::Closed { .. } => self.events.push(Event::Closed),
                 Output::HandshakeFailed { reason, .. } => self.events.push(Event::Failed(reason)),
             }
         }
@@ -89,9 +87,9 @@ impl Driver {
         what: &str,
         mut wanted: impl FnMut(&Event) -> Option<T>,
     ) -> T {
-        let start = Instant::now();
+        let start = clock::now().mono;
         let mut seen = vec![];
-        while start.elapsed() < PATIENCE {
+        while clock::now().mono.since(start) < PATIENCE {
             for event in self.turn() {
                 if let Some(found) = wanted(&event) {
                     return found;
@@ -164,9 +162,9 @@ impl Server {
 
     /// Waits for an event that gives a value.
     pub(crate) fn until<T>(&self, what: &str, mut wanted: impl FnMut(&Event) -> Option<T>) -> T {
-        let start = Instant::now();
+        let start = clock::now().mono;
         let mut seen = vec![];
-        while let Some(left) = PATIENCE.checked_sub(start.elapsed()) {
+        while let Some(left) = PATIENCE.checked_sub(clock::now().mono.since(start)) {
             let Ok(event) = self.events.recv_timeout(left) else { break };
             if let Some(found) = wanted(&event) {
                 return found;

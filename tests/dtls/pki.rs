@@ -110,6 +110,7 @@ impl Pki {
         ClientPolicy {
             suites: vec![suite],
             psk: Some(PreSharedKey::new(IDENTITY, KEY)),
+            psks_by_hint: vec![],
             certificate: Some(self.ours.clone()),
             anchors: self.anchors.clone(),
             server_identity: IdentityRule::OcfDevice(THEIR_UUID.parse().unwrap()),

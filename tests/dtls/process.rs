@@ -4,9 +4,12 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::driver::PATIENCE;
+use freshen::clock;
+
+/// Longer than anything honest takes on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A program that runs until it is dropped.
 pub(crate) struct Process {
@@ -39,7 +42,7 @@ impl Process {
 
     /// Waits until the program has printed this text.
     pub(crate) fn wait_for(&mut self, text: &str) {
-        let start = Instant::now();
+        let start = clock::now().mono;
         loop {
             if self.output().contains(text) {
                 return;
@@ -52,7 +55,7 @@ impl Process {
                     return;
                 }
             }
-            if ended.is_some() || start.elapsed() > PATIENCE {
+            if ended.is_some() || clock::now().mono.since(start) > PATIENCE {
                 let (name, said) = (&self.name, self.output());
                 panic!("{name} did not say {text:?} (ended: {ended:?}), but:\n{said}");
             }
@@ -92,7 +95,7 @@ pub(crate) fn free_address() -> SocketAddr {
 /// Waits until a program has taken a UDP port. (Trying to bind it could take it away from the
 /// program at the wrong moment.)
 pub(crate) fn wait_until_taken(address: SocketAddr) {
-    let start = Instant::now();
+    let start = clock::now().mono;
     let local = format!(":{:04X} ", address.port());
     let is_taken = |table: &str| {
         let sockets = std::fs::read_to_string(table).unwrap_or_default();
@@ -104,7 +107,7 @@ pub(crate) fn wait_until_taken(address: SocketAddr) {
         })
     };
     while !is_taken("/proc/net/udp") && !is_taken("/proc/net/udp6") {
-        assert!(start.elapsed() < PATIENCE, "nothing listens on {address}");
+        assert!(clock::now().mono.since(start) < PATIENCE, "nothing listens on {address}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

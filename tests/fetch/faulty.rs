@@ -38,8 +38,16 @@ impl Faulty {
     pub(crate) fn start(
         behaviour: impl Fn(&Request, &mut Stream) -> std::io::Result<()> + Send + Sync + 'static,
     ) -> Self {
+        Self::start_at("127.0.0.1", behaviour)
+    }
+
+    /// As [`Self::start`], at another address of loopback.
+    pub(crate) fn start_at(
+        address: &str,
+        behaviour: impl Fn(&Request, &mut Stream) -> std::io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
         let certs = certs::make();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind((address, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let config = Arc::new(server_config(&certs));
         let requests = Arc::new(Mutex::new(vec![]));
@@ -152,7 +160,7 @@ pub(crate) fn serve_well(
         "200 OK"
     };
     head(stream, status, &fields)?;
-    let end = body.len().min(from + most);
+    let end = body.len().min(from.saturating_add(most));
     stream.write_all(&body[from..end])?;
     stream.flush()
 }

@@ -7,8 +7,11 @@ mod certs;
 mod coap;
 mod faults;
 mod faulty;
+mod limits;
 mod nginx;
 mod plain;
+mod resume;
+mod ssrf;
 
 use std::path::Path;
 

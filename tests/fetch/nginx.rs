@@ -51,6 +51,17 @@ impl Nginx {
         make_readable(&path);
     }
 
+    /// Moves a file to where it serves it.
+    pub(crate) fn put_file(&self, name: &str, from: &Path) {
+        fs::rename(from, self.path(name)).unwrap();
+        make_readable(&self.path(name));
+    }
+
+    /// Where a file that it serves is.
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join("www").join(name)
+    }
+
     /// What it has logged: one line a request, `status bytes_sent range`.
     fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("access.log")).unwrap_or_default()

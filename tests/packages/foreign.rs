@@ -1,7 +1,7 @@
 //! Envelopes that other people's programs make: `taylor` writes manifests, `brody` signs them.
 
 use brody::Signer;
-use freshen::package::{Algorithm, Digest};
+use freshen::package::{Algorithm, Digest, Fault, Refusal, verify};
 use taylor::envelope::build_envelope;
 use taylor::manifest::{
     SuitCommand, SuitCommandEnum as Command, SuitCommandSequence, SuitCommandSequenceEnum as Phase,
@@ -106,4 +106,22 @@ fn command(ident: Command) -> SuitCommand {
 fn set(parameters: Vec<Parameter>) -> Command {
     let parameters = parameters.into_iter().map(|ident| SuitParameter { ident }).collect();
     Command::SuitDirectiveOverrideParameters(parameters)
+}
+
+/// From JSON, taylor writes the parameters of one command in the order of their names, so that class
+/// (2) comes before vendor (1). Draft 8.1 wants them in the order of their encoding.
+#[test]
+fn the_order_of_taylors_json_is_not_canonical_and_refused() {
+    let json = r#"{ "version": 1, "sequence-number": 1, "suit-common": {
+        "suit-components": [["617070"]],
+        "suit-shared-sequence": [{ "suit-directive-override-parameters": {
+            "vendor-id": "cfbff0d1-9375-5685-968c-48ce8b15ae17",
+            "class-id": "34c2ce86-0cce-5bbd-8328-f07c8af2f9ed" } }] } }"#;
+    let key = Key::new(Algorithm::P256, 9);
+    let signer = Signer::from_pem(&key.private_pem(), brody::Algorithm::Es256).unwrap();
+    let manifest = taylor::parse::parse(&mut json.as_bytes()).unwrap();
+    let envelope = build_envelope(manifest, Some(&signer)).unwrap();
+    let refusal = verify(&envelope, &key.trust(), &identity()).unwrap_err();
+    let order = Refusal::Malformed { part: "the shared sequence", fault: Fault::KeyOrder };
+    assert_eq!(refusal, order);
 }

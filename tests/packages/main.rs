@@ -11,4 +11,5 @@ mod mutations;
 mod negatives;
 mod oracles;
 mod tree;
+mod trust;
 mod vectors;

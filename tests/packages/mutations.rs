@@ -76,7 +76,7 @@ fn no_mutation_is_wrongly_accepted_or_panics() {
             }
             // Nobody signed again: then nothing that counts has changed.
             Ok(manifest) => {
-                assert_eq!(manifest, *original, "mutation {n} of {}", good.name);
+                assert_eq!(signed(&manifest), signed(original), "mutation {n} of {}", good.name);
                 count_verdict(&mut verdicts, "accepted, nothing changed that is signed");
             }
             Err(refusal) => count_verdict(&mut verdicts, &kind(&refusal)),
@@ -87,6 +87,16 @@ fn no_mutation_is_wrongly_accepted_or_panics() {
     }
     // The mutations reach all parts: nearly every kind of refusal was met.
     assert!(verdicts.len() >= 12, "{verdicts:?}");
+}
+
+/// What is signed. Whether a payload travels in the envelope or lies beside it is not: anyone may add
+/// it under its URI or take it out again (draft 7.5); its digest and size are.
+fn signed(manifest: &Manifest) -> Manifest {
+    let mut signed = manifest.clone();
+    for component in &mut signed.components {
+        component.source = Source::Integrated(vec![]);
+    }
+    signed
 }
 
 fn count_verdict(verdicts: &mut BTreeMap<String, u64>, verdict: &str) {

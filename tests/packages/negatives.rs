@@ -570,6 +570,11 @@ fn what_the_profile_demands_is_demanded() {
     before.install.swap(1, 2);
     let check_first = Refusal::Missing("the fetching of a component before its check");
     assert_eq!(refusal(&before), check_first);
+    // What is fetched is known before it is fetched, not afterwards.
+    let mut afterwards = Draft::new().parameter(3, None).parameter(14, None);
+    let size = (14, int(PAYLOAD.len() as i64));
+    afterwards.install.insert(2, (OVERRIDE, map([(3, wrapped(&digest(PAYLOAD))), size])));
+    assert_eq!(refusal(&afterwards), Refusal::Missing("the digest of a payload"));
     // Identity belongs into the shared sequence: other sequences come after it.
     let mut late = Draft::new();
     let condition = late.shared.remove(1);

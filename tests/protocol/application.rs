@@ -6,15 +6,15 @@ use freshen::coap::{Code, Request, Response, Topic};
 
 use crate::pair::Reply;
 
-pub const TOPIC: Topic = Topic(7);
+pub(crate) const TOPIC: Topic = Topic(7);
 
-pub fn text(body: impl Into<Vec<u8>>) -> Response {
+pub(crate) fn text(body: impl Into<Vec<u8>>) -> Response {
     Response::new(Code::CONTENT).with_payload(0, body.into())
 }
 
 /// `/long/N` has N bytes, `/slow` takes three seconds, `/watched` can be observed, `/silent` says
 /// nothing, `/sink` gives back what it is given.
-pub fn application(request: &Request) -> Reply {
+pub(crate) fn application(request: &Request) -> Reply {
     let path: Vec<&str> = request.path().flatten().collect();
     match &*path {
         ["long", length] => Reply::Now(text(pattern(length.parse().unwrap())), None),
@@ -30,6 +30,6 @@ pub fn application(request: &Request) -> Reply {
     }
 }
 
-pub fn pattern(length: usize) -> Vec<u8> {
+pub(crate) fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|n| (n * 31 + n / 251) as u8).collect()
 }

@@ -174,6 +174,20 @@ fn a_body_that_changes_faster_than_it_is_read_fails() {
 }
 
 #[test]
+fn the_changed_result_of_a_post_is_not_asked_for_again() {
+    let (mut answers, mut posts) = (0, 0);
+    let begin = |client: &mut Endpoint, now| {
+        client.request(SERVER, Request::new(Code::POST, "/r"), now);
+    };
+    let told = converse(begin, |asked| {
+        posts += u32::from(asked.block(BLOCK2).is_none());
+        changes_after_two(asked, &mut answers, 100)
+    });
+    assert!(matches!(&told[..], [Output::Failed { error: CallError::Blocks(_), .. }]));
+    assert_eq!(posts, 1);
+}
+
+#[test]
 fn the_result_of_a_post_is_read_in_blocks_and_the_post_executed_once() {
     let mut pair = Pair::new(5, application);
     let mut request = Request::new(Code::POST, "/sink");
@@ -263,7 +277,7 @@ fn a_body_that_is_too_long_is_refused_as_soon_as_that_is_known() {
 #[test]
 fn an_unfinished_body_is_given_up_after_its_lifetime() {
     let mut server = Server::new(application);
-    let mut put = |server: &mut Server, id, block: u8| {
+    let put = |server: &mut Server, id, block: u8| {
         let options: &[(u16, &[u8])] = &[(11, b"sink"), (BLOCK1, &[block])];
         server.ask(&message(CON, PUT, id, &[1], options, &[1; 16])).code
     };

@@ -13,7 +13,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 /// What the network does to a datagram. Chances are in percent.
 #[derive(Clone, Copy, Debug)]
-pub struct Weather {
+pub(crate) struct Weather {
     pub loss: u32,
     pub duplication: u32,
     /// The chance that a datagram is held back by up to `jitter`.
@@ -23,7 +23,7 @@ pub struct Weather {
 }
 
 impl Weather {
-    pub const FINE: Self = Self {
+    pub(crate) const FINE: Self = Self {
         loss: 0,
         duplication: 0,
         reordering: 0,
@@ -33,13 +33,13 @@ impl Weather {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub(crate) enum Side {
     Client,
     Server,
 }
 
 /// What the server's application does with a request.
-pub enum Reply {
+pub(crate) enum Reply {
     Now(Response, Option<Topic>),
     Later(Duration, Response, Option<Topic>),
     Never,
@@ -49,13 +49,13 @@ type Application = Box<dyn FnMut(&Request) -> Reply>;
 
 /// What a call came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     Response(Response, bool),
     Part(u64, Vec<u8>),
     Failed(CallError),
 }
 
-pub struct Pair {
+pub(crate) struct Pair {
     pub now: Instant,
     pub client: Endpoint,
     pub server: Endpoint,
@@ -75,25 +75,25 @@ pub struct Pair {
     serial: u64,
 }
 
-pub const CLIENT: Peer = peer(1, 40_000);
-pub const SERVER: Peer = peer(2, 5683);
+pub(crate) const CLIENT: Peer = peer(1, 40_000);
+pub(crate) const SERVER: Peer = peer(2, 5683);
 
-pub const fn peer(host: u8, port: u16) -> Peer {
+pub(crate) const fn peer(host: u8, port: u16) -> Peer {
     let address = std::net::Ipv4Addr::new(10, 0, 0, host);
     let remote = std::net::SocketAddr::new(std::net::IpAddr::V4(address), port);
     Peer { remote, socket: 0, session: 0 }
 }
 
-pub fn config() -> Config {
+pub(crate) fn config() -> Config {
     Config { options_known: vec![2049, 2053], ..Config::default() }
 }
 
 impl Pair {
-    pub fn new(seed: u64, application: impl FnMut(&Request) -> Reply + 'static) -> Self {
+    pub(crate) fn new(seed: u64, application: impl FnMut(&Request) -> Reply + 'static) -> Self {
         Self::with_config(seed, config(), application)
     }
 
-    pub fn with_config(
+    pub(crate) fn with_config(
         seed: u64,
         config: Config,
         application: impl FnMut(&Request) -> Reply + 'static,
@@ -123,19 +123,19 @@ impl Pair {
         }
     }
 
-    pub fn request(&mut self, request: Request) -> Call {
+    pub(crate) fn request(&mut self, request: Request) -> Call {
         let call = self.client.request(SERVER, request, self.now);
         self.drain();
         call
     }
 
-    pub fn notify(&mut self, topic: Topic, kind: Notify, response: &Response) {
+    pub(crate) fn notify(&mut self, topic: Topic, kind: Notify, response: &Response) {
         self.server.notify(topic, kind, self.now, |_| response.clone());
         self.drain();
     }
 
     /// Runs until nothing is left to do, but not longer than `most`.
-    pub fn run(&mut self, most: Duration) {
+    pub(crate) fn run(&mut self, most: Duration) {
         let end = self.now + most;
         self.drain();
         while let Some(next) = self.next().filter(|next| *next <= end) {
@@ -145,7 +145,7 @@ impl Pair {
     }
 
     /// Runs until `done`; `false` if that never came within `most`.
-    pub fn run_until(&mut self, most: Duration, done: impl Fn(&Self) -> bool) -> bool {
+    pub(crate) fn run_until(&mut self, most: Duration, done: impl Fn(&Self) -> bool) -> bool {
         let end = self.now + most;
         self.drain();
         while !done(self) {
@@ -158,12 +158,12 @@ impl Pair {
     }
 
     /// The last thing that became of a call, apart from parts.
-    pub fn outcome(&self, call: Call) -> Option<&Outcome> {
+    pub(crate) fn outcome(&self, call: Call) -> Option<&Outcome> {
         self.outcomes.iter().rev().find(|(_, other, _)| *other == call).map(|(_, _, it)| it)
     }
 
     /// The response of a call that has one.
-    pub fn response(&self, call: Call) -> &Response {
+    pub(crate) fn response(&self, call: Call) -> &Response {
         match self.outcome(call) {
             Some(Outcome::Response(response, _)) => response,
             other => panic!("no response: {other:?}"),
@@ -171,14 +171,14 @@ impl Pair {
     }
 
     /// What one side has sent.
-    pub fn sent(&self, side: Side) -> Vec<&[u8]> {
+    pub(crate) fn sent(&self, side: Side) -> Vec<&[u8]> {
         let of_side =
             |(_, other, bytes): &'_ &(Instant, Side, Vec<u8>)| *other == side && !bytes.is_empty();
         self.log.iter().filter(of_side).map(|(_, _, bytes)| &**bytes).collect()
     }
 
     /// Puts a datagram on the wire as if `from` had sent it.
-    pub fn inject(&mut self, from: Side, bytes: &[u8]) {
+    pub(crate) fn inject(&mut self, from: Side, bytes: &[u8]) {
         self.serial += 1;
         self.wire.insert((self.now, self.serial), (from, bytes.to_vec()));
     }

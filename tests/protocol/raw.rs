@@ -7,18 +7,18 @@ use freshen::coap::{Config, Endpoint, Output, Peer, Reception, Request, Response
 
 use crate::pair::{Reply, config, peer};
 
-pub const CON: u8 = 0;
-pub const NON: u8 = 1;
-pub const ACK: u8 = 2;
-pub const RST: u8 = 3;
+pub(crate) const CON: u8 = 0;
+pub(crate) const NON: u8 = 1;
+pub(crate) const ACK: u8 = 2;
+pub(crate) const RST: u8 = 3;
 
-pub const GET: u8 = 0x01;
-pub const POST: u8 = 0x02;
-pub const PUT: u8 = 0x03;
-pub const FETCH: u8 = 0x05;
+pub(crate) const GET: u8 = 0x01;
+pub(crate) const POST: u8 = 0x02;
+pub(crate) const PUT: u8 = 0x03;
+pub(crate) const FETCH: u8 = 0x05;
 
 /// A message in bytes. Options must be sorted by number.
-pub fn message(
+pub(crate) fn message(
     kind: u8,
     code: u8,
     id: u16,
@@ -56,7 +56,7 @@ fn nibble(value: usize) -> (u8, Vec<u8>) {
 
 /// What a datagram says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parsed {
+pub(crate) struct Parsed {
     pub kind: u8,
     /// As people write it: 205 for 2.05.
     pub code: u32,
@@ -67,23 +67,23 @@ pub struct Parsed {
 }
 
 impl Parsed {
-    pub fn option(&self, number: u16) -> Option<&[u8]> {
+    pub(crate) fn option(&self, number: u16) -> Option<&[u8]> {
         self.options.iter().find(|(other, _)| *other == number).map(|(_, value)| &**value)
     }
 
-    pub fn uint(&self, number: u16) -> Option<u32> {
+    pub(crate) fn uint(&self, number: u16) -> Option<u32> {
         self.option(number).map(|value| value.iter().fold(0, |sum, byte| sum << 8 | *byte as u32))
     }
 
     /// Number, more, size of a block option.
-    pub fn block(&self, number: u16) -> Option<(u32, bool, usize)> {
+    pub(crate) fn block(&self, number: u16) -> Option<(u32, bool, usize)> {
         self.uint(number).map(|value| (value >> 4, value & 8 != 0, 16 << (value & 7)))
     }
 }
 
-pub fn parse(bytes: &[u8]) -> Parsed {
+pub(crate) fn parse(bytes: &[u8]) -> Parsed {
     let mut at = 4;
-    let mut extended = |nibble: u8, at: &mut usize| match nibble {
+    let extended = |nibble: u8, at: &mut usize| match nibble {
         13 => {
             *at += 1;
             bytes[*at - 1] as usize + 13
@@ -118,7 +118,7 @@ pub fn parse(bytes: &[u8]) -> Parsed {
 }
 
 /// A server with an application, and a clock that stands still unless it is moved.
-pub struct Server {
+pub(crate) struct Server {
     pub endpoint: Endpoint,
     pub now: Instant,
     pub executed: Vec<Request>,
@@ -126,15 +126,15 @@ pub struct Server {
     application: Box<dyn FnMut(&Request) -> Reply>,
 }
 
-pub const ALICE: Peer = peer(11, 50_001);
-pub const BOB: Peer = peer(12, 50_002);
+pub(crate) const ALICE: Peer = peer(11, 50_001);
+pub(crate) const BOB: Peer = peer(12, 50_002);
 
 impl Server {
-    pub fn new(application: impl FnMut(&Request) -> Reply + 'static) -> Self {
+    pub(crate) fn new(application: impl FnMut(&Request) -> Reply + 'static) -> Self {
         Self::with_config(config(), application)
     }
 
-    pub fn with_config(
+    pub(crate) fn with_config(
         config: Config,
         application: impl FnMut(&Request) -> Reply + 'static,
     ) -> Self {
@@ -148,29 +148,29 @@ impl Server {
     }
 
     /// A datagram from Alice, and what goes back at once.
-    pub fn send(&mut self, bytes: &[u8]) -> Vec<Parsed> {
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> Vec<Parsed> {
         self.send_from(ALICE, bytes)
     }
 
-    pub fn send_from(&mut self, peer: Peer, bytes: &[u8]) -> Vec<Parsed> {
+    pub(crate) fn send_from(&mut self, peer: Peer, bytes: &[u8]) -> Vec<Parsed> {
         self.endpoint.handle_datagram(peer, Reception::Unicast, bytes, self.now);
         self.drain().into_iter().map(|(_, bytes)| parse(&bytes)).collect()
     }
 
-    pub fn send_to_group(&mut self, peer: Peer, bytes: &[u8]) -> Vec<Parsed> {
+    pub(crate) fn send_to_group(&mut self, peer: Peer, bytes: &[u8]) -> Vec<Parsed> {
         self.endpoint.handle_datagram(peer, Reception::Multicast, bytes, self.now);
         self.drain().into_iter().map(|(_, bytes)| parse(&bytes)).collect()
     }
 
     /// The one answer to a datagram.
-    pub fn ask(&mut self, bytes: &[u8]) -> Parsed {
+    pub(crate) fn ask(&mut self, bytes: &[u8]) -> Parsed {
         let mut answers = self.send(bytes);
         assert_eq!(answers.len(), 1, "{answers:?}");
         answers.remove(0)
     }
 
     /// Lets time pass; returns what is sent meanwhile.
-    pub fn wait(&mut self, time: Duration) -> Vec<Parsed> {
+    pub(crate) fn wait(&mut self, time: Duration) -> Vec<Parsed> {
         let end = self.now + time;
         let mut sent = vec![];
         while let Some((at, _)) = self.endpoint.deadline().filter(|(at, _)| *at <= end) {
@@ -182,7 +182,7 @@ impl Server {
         sent
     }
 
-    pub fn drain(&mut self) -> Vec<(Peer, Vec<u8>)> {
+    pub(crate) fn drain(&mut self) -> Vec<(Peer, Vec<u8>)> {
         let mut sent = vec![];
         while let Some(output) = self.endpoint.poll_output() {
             match output {
@@ -206,14 +206,14 @@ impl Server {
         }
     }
 
-    pub fn respond(&mut self, ticket: Ticket, response: Response, topic: Option<Topic>) {
+    pub(crate) fn respond(&mut self, ticket: Ticket, response: Response, topic: Option<Topic>) {
         self.endpoint.respond(ticket, response, topic, self.now);
     }
 }
 
 /// A client endpoint on its own: each message it sends is answered by hand, until it sends no more.
 /// Returns what the client's caller was told.
-pub fn converse(
+pub(crate) fn converse(
     begin: impl FnOnce(&mut Endpoint, Instant),
     mut answer: impl FnMut(&Parsed) -> Vec<Vec<u8>>,
 ) -> Vec<Output> {

@@ -8,9 +8,10 @@ use std::time::Duration;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::access::Directory;
 use super::talk::{Answer, Client, Event};
 use super::target::Target;
-use super::{block_on, body, ocf, seconds, words};
+use super::{body, ocf, seconds, with_client, words};
 use crate::clock;
 use crate::coap::{Call, Code, Peer, Request};
 use crate::net::{COAP_PORT, GROUP_V4, GROUPS_V6};
@@ -22,6 +23,7 @@ mod show;
 #[command(after_help = "Examples:\n  \
     freshen discover\n  \
     freshen discover --wait 2 --json\n  \
+    freshen discover --unowned\n  \
     freshen discover --address 127.0.0.1:5683 --address '[fe80::1%eth0]:40001'")]
 pub(in crate::cli) struct Args {
     /// Ask this device instead of everyone; may be given several times
@@ -30,12 +32,20 @@ pub(in crate::cli) struct Args {
     /// Ask by this network interface only
     #[arg(long, value_name = "NAME", conflicts_with = "address")]
     interface: Option<String>,
+    /// List only devices that somebody owns
+    #[arg(long, conflicts_with = "unowned")]
+    owned: bool,
+    /// List only devices that nobody owns yet: those that `freshen own` can take
+    #[arg(long)]
+    unowned: bool,
     /// How long to wait for answers; devices take up to 5 s before they answer a multicast
     #[arg(long, value_name = "SECONDS", default_value = "6", value_parser = seconds)]
     wait: Duration,
     /// Print one JSON object a line, for scripts
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    directory: Directory,
 }
 
 /// Devices listed; a network with more is not looked through by hand.
@@ -53,20 +63,37 @@ const OCF_QUESTION: &str = "/oic/res?rt=oic.wk.d";
 const COAP_QUESTION: &str = "/.well-known/core";
 
 pub(in crate::cli) fn run(args: Args) -> anyhow::Result<()> {
-    block_on(async {
-        let mut client = Client::new()?;
+    with_client(args.directory.keys()?, async |client| {
         let mut search = Search::default();
         if args.address.is_empty() {
-            search.ask_groups(&mut client, &args)?;
+            search.ask_groups(client, &args)?;
         } else {
-            search.ask_some(&mut client, &args.address)?;
+            search.ask_some(client, &args.address)?;
         }
-        search.listen(&mut client, &args).await;
-        let devices = search.devices();
-        show::print(&devices, args.json)?;
+        search.listen(client, &args).await;
+        let mut devices = search.devices();
         anyhow::ensure!(!devices.is_empty(), "{}", search.nobody(&args));
+        let found = devices.len();
+        devices.retain(|device| args.wants(device));
+        for device in &mut devices {
+            let di = device.di.as_ref().and_then(|di| di.parse().ok());
+            device.ours =
+                di.and_then(|di| client.keys.keyring.device(di)).is_some_and(|it| it.owner);
+        }
+        show::print(&devices, args.json)?;
+        anyhow::ensure!(!devices.is_empty(), "found {found}, but none of them is such a device");
         Ok(())
     })
+}
+
+impl Args {
+    /// Whether the device is one of those to list. One that does not say whether it is owned is not.
+    fn wants(&self, device: &Device) -> bool {
+        match (self.owned, self.unowned) {
+            (false, false) => true,
+            (owned, _) => device.owned == Some(owned),
+        }
+    }
 }
 
 /// One device, as far as it told.
@@ -77,6 +104,8 @@ struct Device {
     name: Option<String>,
     addresses: Vec<SocketAddr>,
     owned: Option<bool>,
+    /// Whether it is this tool that owns it.
+    ours: bool,
     /// The path of its software update resource.
     update: Option<String>,
     version: Option<String>,

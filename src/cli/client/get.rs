@@ -5,9 +5,9 @@ use std::io::{IsTerminal, Write, stdout};
 use serde_json::json;
 
 use super::body::{self, Layout};
-use super::talk::{Client, accepted};
+use super::talk::accepted;
 use super::target::Target;
-use super::{Common, block_on, ocf, words};
+use super::{Common, RESOURCE_HELP, ocf, with_client, words};
 use crate::coap::{Code, Response, option};
 
 /// Read a resource of a device
@@ -15,9 +15,12 @@ use crate::coap::{Code, Response, option};
 #[command(after_help = "Examples:\n  \
     freshen get coap://127.0.0.1:5683/oic/d\n  \
     freshen get 'coap://[fe80::1%eth0]:40001/oic/res?rt=oic.r.softwareupdate'\n  \
-    freshen get --output links.txt coap://192.0.2.1/.well-known/core")]
+    freshen get --output links.txt coap://192.0.2.1/.well-known/core\n  \
+    freshen get ocf://b566b283-ef1a-46ef-791d-9b9068a91386/softwareupdateResURI\n  \
+    freshen get --psk client-1:00112233445566778899aabbccddeeff coaps://192.0.2.1/oic/d")]
 pub(in crate::cli) struct Args {
-    /// The resource: coap://HOST:PORT/PATH
+    /// The resource: coap://HOST:PORT/PATH, coaps://HOST:PORT/PATH or ocf://DEVICE/PATH
+    #[arg(long_help = RESOURCE_HELP)]
     uri: Target,
     /// Write the body to a file, as it came
     #[arg(long, short, value_name = "FILE")]
@@ -27,8 +30,7 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn run(args: Args) -> anyhow::Result<()> {
-    block_on(async {
-        let mut client = Client::new()?;
+    with_client(args.common.access.keys()?, async |client| {
         let request = |way| ocf::dressed(args.uri.request(Code::GET), way);
         let asked = client.ask_target(&args.uri, args.common.timeout, request).await?;
         let response = accepted(asked.answer.response)?;

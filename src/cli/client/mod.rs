@@ -1,12 +1,20 @@
 //! The client commands: each asks OCF devices (any vendor's, and plain CoAP servers) over CoAP.
 
+mod access;
+mod authority;
 mod body;
 pub(super) mod discover;
 mod follow;
 pub(super) mod get;
+mod keyring;
+mod locate;
 pub(super) mod observe;
 mod ocf;
+pub(super) mod own;
 pub(super) mod post;
+pub(super) mod provision;
+pub(super) mod reset;
+mod svr;
 mod talk;
 mod target;
 pub(super) mod update;
@@ -15,6 +23,9 @@ mod words;
 use std::time::Duration;
 
 use anyhow::Context;
+
+use access::{Access, Keys};
+use talk::Client;
 
 /// How long a person waits for an answer before wondering, seconds.
 const PATIENCE_DEFAULT: &str = "20";
@@ -28,6 +39,39 @@ struct Common {
     /// How long to wait for an answer
     #[arg(long, value_name = "SECONDS", default_value = PATIENCE_DEFAULT, value_parser = seconds)]
     timeout: Duration,
+    #[command(flatten)]
+    access: Access,
+}
+
+/// How a person names a resource.
+const RESOURCE_HELP: &str = "\
+The resource, in one of these ways:
+  coap://HOST:PORT/PATH    in clear; HOST:PORT/PATH means the same
+  coaps://HOST:PORT/PATH   over DTLS
+  ocf://DEVICE/PATH        by the uuid that `freshen discover` prints, over DTLS where the device
+                           wants it; DEVICE/PATH means the same
+Keys come from the credentials directory, where `freshen own` and `freshen provision client` put
+them, unless --psk or --cert gives others.";
+
+/// How a person names a device.
+const DEVICE_HELP: &str = "\
+The device, in one of these ways:
+  HOST:PORT            its address in clear, as `freshen discover` prints it; coap:// may be before it
+  coaps://HOST:PORT    its address for DTLS
+  DEVICE               its uuid, as `freshen discover` prints it; found in the neighbourhood, or where
+                       it was last";
+
+/// Does a job with a client, and lets the client take its leave.
+fn with_client(
+    keys: Keys,
+    job: impl AsyncFnOnce(&mut Client) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    block_on(async {
+        let mut client = Client::new(keys)?;
+        let done = job(&mut client).await;
+        client.finish().await;
+        done
+    })
 }
 
 /// Runs the future on this thread.

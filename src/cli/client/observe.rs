@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::talk::{Answer, Client, accepted};
 use super::target::Target;
-use super::{Common, block_on, get, ocf, words};
+use super::{Common, RESOURCE_HELP, get, ocf, with_client, words};
 use crate::clock;
 use crate::coap::{Call, Code, Peer, Request, Response, option};
 
@@ -16,9 +16,11 @@ use crate::coap::{Call, Code, Peer, Request, Response, option};
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     freshen observe coap://127.0.0.1:5683/softwareupdateResURI\n  \
-    freshen observe --count 3 --json coap://127.0.0.1:5683/oic/sec/pstat")]
+    freshen observe --count 3 --json coap://127.0.0.1:5683/oic/sec/pstat\n  \
+    freshen observe ocf://b566b283-ef1a-46ef-791d-9b9068a91386/softwareupdateResURI")]
 pub(in crate::cli) struct Args {
-    /// The resource: coap://HOST:PORT/PATH
+    /// The resource: coap://HOST:PORT/PATH, coaps://HOST:PORT/PATH or ocf://DEVICE/PATH
+    #[arg(long_help = RESOURCE_HELP)]
     uri: Target,
     /// End after so many, the first representation included
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -31,15 +33,13 @@ pub(in crate::cli) struct Args {
 const AGAIN_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
 
 pub(in crate::cli) fn run(args: Args) -> anyhow::Result<()> {
-    block_on(async {
-        let mut client = Client::new()?;
-        let mut watch = Watch::begin(&mut client, &args).await?;
+    with_client(args.common.access.keys()?, async |client| {
+        let mut watch = Watch::begin(client, &args).await?;
         let ended = tokio::select! {
-            ended = watch.go_on(&mut client, &args) => ended,
+            ended = watch.go_on(client, &args) => ended,
             _ = tokio::signal::ctrl_c() => Ok(()),
         };
         client.cancel(watch.call);
-        client.finish().await;
         ended
     })
 }
@@ -83,11 +83,24 @@ impl Watch {
                     tracing::warn!("{}: {failure}; watching again", self.peer.remote);
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(AGAIN_AFTER[1]);
-                    self.call = client.request(self.peer, self.request.clone());
+                    self.again(client, args).await;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Watches again, over a new session if there was one: the device may have forgotten the old one.
+    async fn again(&mut self, client: &mut Client, args: &Args) {
+        if self.peer.session != 0 {
+            client.close(self.peer);
+            let device = args.uri.device();
+            match client.secure(self.peer.remote, device, args.common.timeout).await {
+                Ok(peer) => self.peer = peer,
+                Err(error) => tracing::warn!("{error:#}"),
+            }
+        }
+        self.call = client.request(self.peer, self.request.clone());
     }
 
     fn heard(&mut self, answer: Answer, args: &Args) -> anyhow::Result<()> {

@@ -3,9 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ciborium::Value;
+use uuid::Uuid;
 
 use super::body;
-use crate::coap::{Code, Request, Response, option};
+use crate::coap::{Code, Peer, Request, Response, option};
 
 /// OCF-Accept-Content-Format-Version and OCF-Content-Format-Version. Both are critical.
 pub(super) const CRITICAL_OPTIONS: [u16; 2] = [ACCEPT_VERSION, CONTENT_VERSION];
@@ -24,6 +25,9 @@ pub(super) const SOFTWARE_UPDATE: &str = "oic.r.softwareupdate";
 pub(super) const PSTAT: &str = "oic.r.pstat";
 pub(super) const DOXM: &str = "oic.r.doxm";
 pub(super) const UPDATE_STATUS: &str = "x.freshen.r.updatestatus";
+
+/// Characters of a UUID; what follows, such as a zero, is not looked at.
+const UUID_CHARS: usize = 36;
 
 /// How to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +79,11 @@ pub(super) fn cbor(response: &Response) -> Option<Value> {
     is_cbor(response).then(|| body::decode(&response.payload)).flatten()
 }
 
+/// Whether a path is none of those that OCF itself gives a meaning.
+pub(super) fn is_of_application(path: &str) -> bool {
+    !path.starts_with("/oic/") && path != "/.well-known/core"
+}
+
 /// A link of `/oic/res`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Link {
@@ -95,20 +104,45 @@ impl Link {
         self.endpoints.is_empty() || self.endpoints.iter().any(|ep| ep.starts_with("coap://"))
     }
 
+    /// Whether it does not say where it is served, which means: here.
+    pub(super) fn names_no_endpoint(&self) -> bool {
+        self.endpoints.is_empty()
+    }
+
+    /// The device, if the link says it properly.
+    pub(super) fn device_id(&self) -> Option<Uuid> {
+        self.device.as_ref()?.get(..UUID_CHARS)?.parse().ok()
+    }
+
     /// Where it is served in clear: the endpoint it names on the host that told about it, or the one
     /// that told if it names none. The link-local zone is that of the answer.
     pub(super) fn clear_address(&self, told_by: SocketAddr) -> Option<SocketAddr> {
         if self.endpoints.is_empty() {
             return Some(told_by);
         }
-        let clear: Vec<SocketAddr> = self
+        self.address("coap://", told_by)
+    }
+
+    /// Where it is served over DTLS, as far as it says.
+    pub(super) fn secure_address(&self, told_by: SocketAddr) -> Option<SocketAddr> {
+        self.address("coaps://", told_by)
+    }
+
+    /// Whether this peer serves it, as far as the link says.
+    pub(super) fn is_served_at(&self, peer: Peer) -> bool {
+        let scheme = if peer.session == 0 { "coap://" } else { "coaps://" };
+        self.address(scheme, peer.remote) == Some(peer.remote)
+    }
+
+    fn address(&self, scheme: &str, told_by: SocketAddr) -> Option<SocketAddr> {
+        let found: Vec<SocketAddr> = self
             .endpoints
             .iter()
-            .filter_map(|ep| ep.strip_prefix("coap://")?.parse().ok())
+            .filter_map(|ep| ep.strip_prefix(scheme)?.parse().ok())
             .filter(|address: &SocketAddr| address.is_ipv4() == told_by.is_ipv4())
             .collect();
-        let same = |ip: IpAddr| clear.iter().find(|address| address.ip() == ip);
-        let found = same(told_by.ip()).or(clear.first())?;
+        let same = |ip: IpAddr| found.iter().find(|address| address.ip() == ip);
+        let found = same(told_by.ip()).or(found.first())?;
         let mut address = told_by;
         if found.ip() != told_by.ip() {
             address.set_ip(found.ip());
@@ -188,6 +222,10 @@ mod tests {
         assert_eq!(at("[fe80::1%7]:5683", &links[0]).unwrap(), "[fe80::1%7]:3");
         assert_eq!(at("10.0.0.1:5683", &links[1]).unwrap(), "10.0.0.1:5683");
         assert_eq!(at("10.0.0.1:5683", &links[2]), None);
+        let secure = |told: &str, link: &Link| link.secure_address(told.parse().unwrap());
+        assert_eq!(secure("10.0.0.1:5683", &links[0]), "10.0.0.1:2".parse().ok());
+        assert_eq!(secure("[fe80::1%7]:5683", &links[0]), None);
+        assert_eq!(secure("10.0.0.1:5683", &links[1]), None);
     }
 
     #[test]

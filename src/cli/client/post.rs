@@ -2,9 +2,9 @@
 
 use ciborium::Value;
 
-use super::talk::{Client, accepted};
+use super::talk::accepted;
 use super::target::Target;
-use super::{Common, block_on, body, get, ocf};
+use super::{Common, RESOURCE_HELP, body, get, ocf, with_client};
 use crate::coap::Code;
 
 /// Write to a resource of a device (OCF UPDATE)
@@ -15,16 +15,18 @@ use crate::coap::Code;
     freshen post coap://127.0.0.1:5683/oic/sec/pstat tm=256\n  \
     freshen post coap://127.0.0.1:5683/softwareupdateResURI purl=https://example.com/fw \\\n      \
       swupdateaction=upgrade updatetime=2030-01-09T14:30:00Z\n  \
-    freshen post coap://127.0.0.1:5683/light --json-body '{\"value\": true}'"
+    freshen post coap://127.0.0.1:5683/light --json-body '{\"value\": true}'\n  \
+    freshen post ocf://b566b283-ef1a-46ef-791d-9b9068a91386/oic/sec/pstat tm=256"
 )]
 pub(in crate::cli) struct Args {
-    /// The resource: coap://HOST:PORT/PATH
+    /// The resource: coap://HOST:PORT/PATH, coaps://HOST:PORT/PATH or ocf://DEVICE/PATH
+    #[arg(long_help = RESOURCE_HELP)]
     uri: Target,
     /// Properties to write
     #[arg(value_name = "KEY=VALUE", value_parser = body::member, conflicts_with_all = ["json_body", "cbor_hex"])]
     members: Vec<(String, Value)>,
     /// The whole body as JSON, sent as CBOR
-    #[arg(long, value_name = "JSON", conflicts_with = "cbor_hex")]
+    #[arg(long, value_name = "JSON", value_parser = json, conflicts_with = "cbor_hex")]
     json_body: Option<serde_json::Value>,
     /// The whole body as hexadecimal digits, sent as it is
     #[arg(long, value_name = "HEX")]
@@ -35,8 +37,7 @@ pub(in crate::cli) struct Args {
 
 pub(in crate::cli) fn run(args: Args) -> anyhow::Result<()> {
     let payload = payload(args.members, args.json_body, args.cbor_hex.as_deref())?;
-    block_on(async {
-        let mut client = Client::new()?;
+    with_client(args.common.access.keys()?, async |client| {
         let request = |way| {
             let mut request = args.uri.request(Code::POST);
             request.payload = payload.clone();
@@ -45,6 +46,10 @@ pub(in crate::cli) fn run(args: Args) -> anyhow::Result<()> {
         let asked = client.ask_target(&args.uri, args.common.timeout, request).await?;
         get::print(&accepted(asked.answer.response)?, args.common.json)
     })
+}
+
+fn json(text: &str) -> Result<serde_json::Value, serde_json::Error> {
+    serde_json::from_str(text)
 }
 
 fn payload(

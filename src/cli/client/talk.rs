@@ -1,19 +1,26 @@
 //! A client's sockets and its CoAP endpoint, turned by hand until an answer is there.
 
+mod sessions;
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
+use uuid::Uuid;
 
+use super::access::Keys;
+use super::ocf::Link;
 use super::target::Target;
-use super::{ocf, words};
+use super::{access, locate, ocf, words};
 use crate::clock::{self, Instant};
 use crate::coap::{
     Call, CallError, Code, Config, Endpoint, Output, Peer, Reception, Request, Response,
 };
-use crate::net::{Inbox, Path, Sockets};
+use crate::dtls::{self, ClientPolicy, Secrets};
+use crate::net::{self, Inbox, Path, Sockets};
+use sessions::Sessions;
 
 /// The longest body taken, bytes: an introspection file, or the links of a bridge with many devices.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -21,10 +28,14 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 /// A client that asks any number of devices.
 pub(super) struct Client {
     pub(super) sockets: Sockets,
+    pub(super) keys: Keys,
     endpoint: Endpoint,
+    sessions: Sessions,
     inbox: Inbox,
     /// Whom each call asks.
     calls: HashMap<Call, Peer>,
+    /// The sockets of handshakes whose server is not there, and what the system says of it.
+    refused: HashMap<u16, io::Error>,
     events: VecDeque<Event>,
 }
 
@@ -61,12 +72,16 @@ pub(super) enum Failure {
     Unreachable(io::Error),
     #[error(transparent)]
     Call(CallError),
+    #[error("no secure session: {0}{advice}", advice = advice(.0))]
+    Handshake(dtls::Error),
 }
 
 impl Client {
-    pub(super) fn new() -> anyhow::Result<Self> {
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).context("the system gives no random numbers")?;
+    pub(super) fn new(keys: Keys) -> anyhow::Result<Self> {
+        let mut seeds = [[0; 32]; 2];
+        for seed in &mut seeds {
+            getrandom::fill(seed).context("the system gives no random numbers")?;
+        }
         let config = Config {
             options_known: ocf::CRITICAL_OPTIONS.to_vec(),
             body_bytes_max: BODY_BYTES_MAX,
@@ -74,9 +89,12 @@ impl Client {
         };
         Ok(Self {
             sockets: Sockets::new(),
-            endpoint: Endpoint::new(config, seed),
+            keys,
+            endpoint: Endpoint::new(config, seeds[0]),
+            sessions: Sessions::new(seeds[1]),
             inbox: Inbox::new(),
             calls: HashMap::new(),
+            refused: HashMap::new(),
             events: VecDeque::new(),
         })
     }
@@ -85,6 +103,101 @@ impl Client {
     pub(super) fn reach(&mut self, remote: SocketAddr) -> anyhow::Result<Peer> {
         let path = self.sockets.ask(remote)?;
         Ok(Peer { remote, socket: path.0, session: 0 })
+    }
+
+    /// A session with the server at that address, with the keys that fit; `device` where it is known
+    /// which one it is.
+    pub(super) async fn secure(
+        &mut self,
+        remote: SocketAddr,
+        device: Option<Uuid>,
+        patience: Duration,
+    ) -> anyhow::Result<Peer> {
+        let mut policy = self.keys.policy(remote, device)?;
+        let certificates_only = ClientPolicy {
+            suites: policy.suites.iter().copied().filter(access::is_certificate).collect(),
+            psk: None,
+            psks_by_hint: Vec::new(),
+            ..policy.clone()
+        };
+        loop {
+            let may_show_certificate = !certificates_only.suites.is_empty();
+            let has_key = policy.suites.len() > certificates_only.suites.len();
+            match self.connect(remote, policy, patience).await {
+                // It prefers keys, and we have none for it.
+                Err(Failure::Handshake(dtls::Error::NoKey)) if may_show_certificate && has_key => {
+                    policy = certificates_only.clone();
+                }
+                other => return other.with_context(|| format!("coaps://{remote}")),
+            }
+        }
+    }
+
+    /// A session, offering what is told.
+    pub(super) async fn connect(
+        &mut self,
+        remote: SocketAddr,
+        policy: ClientPolicy,
+        patience: Duration,
+    ) -> Result<Peer, Failure> {
+        let path = self.sockets.ask(remote).map_err(|error| match error {
+            net::Error::Reach { source, .. } => Failure::Unreachable(source),
+            other => Failure::Unreachable(io::Error::other(other)),
+        })?;
+        let now = clock::now();
+        let deadline = now.mono + patience;
+        let session =
+            self.sessions.connect(remote, path.0, policy, now).map_err(Failure::Handshake)?;
+        loop {
+            self.drain();
+            if let Some(settled) = self.sessions.settled(session) {
+                return settled.map_err(Failure::Handshake);
+            }
+            if let Some(error) = self.refused.remove(&path.0) {
+                self.sessions.close(session, clock::now());
+                return Err(Failure::Unreachable(error));
+            }
+            if clock::now().mono >= deadline {
+                self.sessions.close(session, clock::now());
+                return Err(Failure::Handshake(dtls::Error::TimedOut));
+            }
+            self.turn(Some(deadline)).await;
+        }
+    }
+
+    /// What the owner's key of this session is made from, once.
+    pub(super) fn secrets(&mut self, peer: Peer) -> Option<Secrets> {
+        self.sessions.secrets(peer)
+    }
+
+    /// Ends a session.
+    pub(super) fn close(&mut self, peer: Peer) {
+        if let Some(session) = dtls::SessionId::new(peer.session) {
+            self.sessions.close(session, clock::now());
+            self.drain();
+        }
+    }
+
+    /// Whom to ask for what a link names: whoever told of it, if it is served there, or else another
+    /// endpoint of the same device.
+    pub(super) async fn reach_link(
+        &mut self,
+        link: &Link,
+        told_by: Peer,
+        patience: Duration,
+    ) -> anyhow::Result<Peer> {
+        let (clear, secure) =
+            (link.clear_address(told_by.remote), link.secure_address(told_by.remote));
+        let same = if told_by.session == 0 { clear } else { secure };
+        if link.names_no_endpoint() || same == Some(told_by.remote) {
+            return Ok(told_by);
+        }
+        match (clear, secure) {
+            (Some(clear), _) if told_by.session == 0 => self.reach(clear),
+            (_, Some(secure)) => self.secure(secure, link.device_id(), patience).await,
+            (Some(clear), None) => self.reach(clear),
+            (None, None) => anyhow::bail!("{} is served nowhere that can be reached", link.href),
+        }
     }
 
     /// Asks; the answer comes as an [`Event`].
@@ -179,8 +292,15 @@ impl Client {
         request: impl Fn(ocf::Way) -> Request,
     ) -> anyhow::Result<Asked> {
         let mut failure = None;
-        for remote in target.resolve()? {
-            let peer = self.reach(remote)?;
+        for peer in self.peers(target, patience).await? {
+            let peer = match peer {
+                Ok(peer) => peer,
+                Err(error) => {
+                    failure = Some(error);
+                    continue;
+                }
+            };
+            let remote = peer.remote;
             let mut way = ocf::Way::Ocf;
             loop {
                 let request = request(way);
@@ -204,7 +324,32 @@ impl Client {
         Err(failure.context("the host has no address")?.context(format!("cannot ask {target}")))
     }
 
-    /// Lets what is queued leave, such as the end of an observation.
+    /// Where a target is, best first.
+    async fn peers(
+        &mut self,
+        target: &Target,
+        patience: Duration,
+    ) -> anyhow::Result<Vec<anyhow::Result<Peer>>> {
+        if let Some(device) = target.device() {
+            let place = locate::find_device(self, device, patience).await?;
+            return Ok(vec![place.serves(self, &target.path(), patience).await]);
+        }
+        let mut peers = Vec::new();
+        for remote in target.resolve()? {
+            let peer = match target.is_secure() {
+                true => self.secure(remote, None, patience).await,
+                false => self.reach(remote),
+            };
+            peers.push(peer);
+            // A second address is for when the first does not answer.
+            if target.is_secure() && peers.last().is_some_and(Result::is_ok) {
+                break;
+            }
+        }
+        Ok(peers)
+    }
+
+    /// Lets what is queued leave, such as the end of an observation, and ends the sessions.
     pub(super) async fn finish(&mut self) {
         self.drain();
         // A cancellation wants an acknowledgement, but not at the price of patience.
@@ -213,30 +358,39 @@ impl Client {
             self.turn(Some(deadline)).await;
             self.drain();
         }
+        self.sessions.close_all(clock::now());
+        self.drain();
     }
 
     /// One wait, and what comes of it.
     async fn turn(&mut self, until: Option<Instant>) {
         let now = clock::now().mono;
         let due = self.endpoint.deadline().map(|(at, _)| at);
-        let wake = [due, until].into_iter().flatten().min();
+        let wake = [due, self.sessions.deadline(), until].into_iter().flatten().min();
         tokio::select! {
             () = self.sockets.ready() => self.receive(),
             () = sleep(wake, now) => {}
         }
-        self.endpoint.handle_timeout(clock::now().mono);
+        let now = clock::now();
+        self.endpoint.handle_timeout(now.mono);
+        self.sessions.handle_timeout(now);
     }
 
     fn receive(&mut self) {
         while self.sockets.receive(&mut self.inbox) {
-            let now = clock::now().mono;
+            let now = clock::now();
             for arrival in self.inbox.arrivals() {
+                if self.sessions.has_socket(arrival.path.0) {
+                    let (remote, socket) = (arrival.remote, arrival.path.0);
+                    self.sessions.handle_datagram(remote, socket, arrival.bytes, now);
+                    continue;
+                }
                 let peer = Peer { remote: arrival.remote, socket: arrival.path.0, session: 0 };
                 let reception = match arrival.multicast {
                     true => Reception::Multicast,
                     false => Reception::Unicast,
                 };
-                self.endpoint.handle_datagram(peer, reception, arrival.bytes, now);
+                self.endpoint.handle_datagram(peer, reception, arrival.bytes, now.mono);
             }
             if let Some((path, error)) = self.inbox.failure() {
                 let (kind, words) = (error.kind(), error.to_string());
@@ -256,12 +410,36 @@ impl Client {
             let outcome = Err(Failure::Unreachable(error()));
             self.events.push_back(Event { call, outcome });
         }
+        if self.sessions.has_socket(path.0) {
+            self.refused.insert(path.0, error());
+        }
     }
 
-    /// Takes all that the endpoint wants.
+    /// Takes all that the endpoint and the sessions want.
     fn drain(&mut self) {
+        loop {
+            self.drain_endpoint();
+            let Some(event) = self.sessions.poll_event() else { break };
+            match event {
+                sessions::Event::Datagram { path, bytes } => {
+                    self.sockets.send(Path(path.socket), path.remote, bytes);
+                }
+                sessions::Event::Data { peer, bytes } => {
+                    let now = clock::now().mono;
+                    self.endpoint.handle_datagram(peer, Reception::Unicast, &bytes, now);
+                }
+                sessions::Event::Ended(peer) => self.endpoint.session_ended(peer),
+            }
+        }
+        self.sockets.flush();
+    }
+
+    fn drain_endpoint(&mut self) {
         while let Some(output) = self.endpoint.poll_output() {
             match output {
+                Output::Datagram { peer, bytes } if peer.session != 0 => {
+                    self.sessions.send(peer, &bytes, clock::now());
+                }
                 Output::Datagram { peer, bytes } => {
                     self.sockets.send(Path(peer.socket), peer.remote, bytes);
                 }
@@ -285,7 +463,6 @@ impl Client {
                 Output::Part { .. } => {}
             }
         }
-        self.sockets.flush();
     }
 }
 
@@ -300,7 +477,32 @@ pub(super) fn accepted(response: Response) -> anyhow::Result<Response> {
         Ok(text) if !text.is_empty() && !code.ends_with(text) && !ocf::is_cbor(&response) => {
             anyhow::bail!("{code}: {}", words::printable(text))
         }
+        _ if response.code == Code::UNAUTHORIZED => anyhow::bail!("{code}; {NOT_ALLOWED}"),
         _ => anyhow::bail!("{code}"),
+    }
+}
+
+/// What to do about 4.01: a device says no more.
+const NOT_ALLOWED: &str = "only those may whom the device's owner named (`freshen provision access`), \
+                           and mostly over coaps";
+
+/// What to do about a handshake that failed.
+fn advice(error: &dtls::Error) -> &'static str {
+    match error {
+        dtls::Error::TimedOut => {
+            "; is the address right, and is it the one for coaps? (`freshen discover` tells)"
+        }
+        dtls::Error::NoKey | dtls::Error::KeyMismatch | dtls::Error::Alert(20 | 51 | 115) => {
+            "; the device does not know our key: it may have been reset, or have another owner; \
+             check --credentials or --psk"
+        }
+        dtls::Error::Alert(40) => {
+            "; the device takes neither this kind of key nor of certificate, or is not owned yet"
+        }
+        dtls::Error::Alert(42..=49) | dtls::Error::Certificate(_) => {
+            "; check who signed the certificates (--cert, --roots), and the clocks of both sides"
+        }
+        _ => "",
     }
 }
 

@@ -6,22 +6,53 @@ use std::str::FromStr;
 
 use anyhow::Context;
 use nix::net::if_::if_nametoindex;
+use uuid::Uuid;
 
 use crate::coap::{Code, Request, option};
 use crate::net::COAP_PORT;
 
-/// `coap://host:port/path?query`, or only the first part of it.
+/// The port of coaps (RFC 7252 section 12.7).
+const COAPS_PORT: u16 = 5684;
+
+/// `coap://host:port/path?query`, the same with `coaps` or `ocf://device`, or only the first part of
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
+    scheme: Scheme,
     host: String,
     port: u16,
     segments: Vec<String>,
     queries: Vec<String>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scheme {
+    Coap,
+    Coaps,
+    /// The host is a device identifier; where the device is has to be found out.
+    Ocf,
+}
+
 impl Target {
+    /// Whether the address is one for DTLS.
+    pub(super) fn is_secure(&self) -> bool {
+        self.scheme == Scheme::Coaps
+    }
+
+    /// The device, where it is named by its identifier.
+    pub(super) fn device(&self) -> Option<Uuid> {
+        match self.scheme {
+            Scheme::Ocf => self.host.parse().ok(),
+            _ => None,
+        }
+    }
+
     /// The addresses that the host has, best first.
     pub(super) fn resolve(&self) -> anyhow::Result<Vec<SocketAddr>> {
+        anyhow::ensure!(
+            self.scheme != Scheme::Ocf,
+            "name the device by an address here: HOST:PORT as `freshen discover` prints it"
+        );
         if let Some((address, zone)) = self.host.split_once('%') {
             let address: Ipv6Addr =
                 address.parse().with_context(|| format!("{address} is not an IPv6 address"))?;
@@ -43,6 +74,11 @@ impl Target {
     /// Whether it names a resource, and not only a device.
     pub(super) fn has_path(&self) -> bool {
         !self.segments.is_empty()
+    }
+
+    /// The device that serves it.
+    pub(super) fn without_path(&self) -> Self {
+        Self { segments: Vec::new(), queries: Vec::new(), ..self.clone() }
     }
 
     /// A request for the resource.
@@ -67,19 +103,28 @@ impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let rest = match text.split_once("://") {
-            Some(("coap", rest)) => rest,
-            Some(("coaps", _)) => {
-                return Err("this command speaks coap:// only; coaps:// needs credentials of the \
-                            device's owner"
-                    .into());
+        let (scheme, rest) = match text.split_once("://") {
+            Some(("coap", rest)) => (Some(Scheme::Coap), rest),
+            Some(("coaps", rest)) => (Some(Scheme::Coaps), rest),
+            Some(("ocf", rest)) => (Some(Scheme::Ocf), rest),
+            Some((scheme, _)) => {
+                return Err(format!("{scheme}:// is not coap://, coaps://, ocf://"));
             }
-            Some((scheme, _)) => return Err(format!("{scheme}:// is not coap://")),
-            None => text,
+            None => (None, text),
         };
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, rest) = rest.split_at(end);
-        let (host, port) = host_and_port(authority)?;
+        let is_uuid = authority.len() == UUID_CHARS && authority.parse::<Uuid>().is_ok();
+        let (scheme, host, port) = match scheme {
+            None | Some(Scheme::Ocf) if is_uuid => (Scheme::Ocf, authority.to_lowercase(), 0),
+            Some(Scheme::Ocf) => return Err(format!("{authority} is no device identifier")),
+            scheme => {
+                let scheme = scheme.unwrap_or(Scheme::Coap);
+                let port = if scheme == Scheme::Coaps { COAPS_PORT } else { COAP_PORT };
+                let (host, port) = host_and_port(authority, port)?;
+                (scheme, host, port)
+            }
+        };
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         if rest.contains('#') {
             return Err("a fragment (#...) means nothing here".into());
@@ -87,20 +132,26 @@ impl FromStr for Target {
         let split = |text: &str, by: char| -> Result<Vec<String>, String> {
             text.split(by).filter(|part| !part.is_empty()).map(decoded).collect()
         };
-        Ok(Self { host, port, segments: split(path, '/')?, queries: split(query, '&')? })
+        Ok(Self { scheme, host, port, segments: split(path, '/')?, queries: split(query, '&')? })
     }
 }
 
+/// Characters of a device identifier.
+const UUID_CHARS: usize = 36;
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "coap://[{}]:{}{}", self.host, self.port, self.path()),
-            false => write!(f, "coap://{}:{}{}", self.host, self.port, self.path()),
+        let (host, port, path) = (&self.host, self.port, self.path());
+        let scheme = if self.is_secure() { "coaps" } else { "coap" };
+        match (self.scheme, host.contains(':')) {
+            (Scheme::Ocf, _) => write!(f, "ocf://{host}{path}"),
+            (_, true) => write!(f, "{scheme}://[{host}]:{port}{path}"),
+            (_, false) => write!(f, "{scheme}://{host}:{port}{path}"),
         }
     }
 }
 
-fn host_and_port(authority: &str) -> Result<(String, u16), String> {
+fn host_and_port(authority: &str, default: u16) -> Result<(String, u16), String> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, port) = rest.split_once(']').ok_or("an IPv6 address needs a ] after it")?;
@@ -116,11 +167,13 @@ fn host_and_port(authority: &str) -> Result<(String, u16), String> {
         }
     };
     if host.is_empty() {
-        return Err("no host; write it as coap://host:port/path or host:port".into());
+        return Err(
+            "no host; write it as coap://host:port/path, host:port or a device's uuid".into()
+        );
     }
     let port = match port.strip_prefix(':') {
-        None if port.is_empty() => COAP_PORT,
-        Some("") => COAP_PORT,
+        None if port.is_empty() => default,
+        Some("") => default,
         Some(digits) => match digits.parse() {
             Ok(port) if port > 0 => port,
             _ => return Err(format!("{digits} is not a port")),
@@ -168,11 +221,27 @@ mod tests {
     }
 
     #[test]
+    fn secure_addresses_and_device_identifiers_are_understood() {
+        let secure: Target = "coaps://host/a".parse().unwrap();
+        assert!(secure.is_secure() && secure.device().is_none());
+        assert_eq!(secure.to_string(), "coaps://host:5684/a");
+        let di = "B566b283-ef1a-46ef-791d-9b9068a91386";
+        for text in [di.to_owned(), format!("ocf://{di}")] {
+            let target: Target = format!("{text}/oic/d").parse().unwrap();
+            assert_eq!(target.device(), di.parse().ok(), "{text}");
+            assert_eq!(target.path(), "/oic/d");
+            assert!(!target.is_secure() && target.resolve().is_err());
+            assert_eq!(target.to_string(), format!("ocf://{}/oic/d", di.to_lowercase()));
+        }
+    }
+
+    #[test]
     fn what_is_no_target_is_refused() {
         for text in [
             "",
             "coap://",
-            "coaps://x",
+            "coaps://",
+            "ocf://x",
             "http://x",
             "coap://[::1",
             "coap://x:0",

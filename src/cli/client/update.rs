@@ -2,18 +2,19 @@
 
 mod progress;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use ciborium::{Value, cbor};
+use uuid::Uuid;
 
 use super::follow::{Action, Follow, Standing};
-use super::ocf::{Link, Way};
+use super::locate::Place;
+use super::ocf::Way;
 use super::talk::{Client, Event, accepted};
 use super::target::Target;
-use super::{Common, block_on, body, discover, ocf, words};
+use super::{Common, DEVICE_HELP, body, discover, locate, ocf, with_client, words};
 use crate::clock::{self, Instant};
 use crate::coap::{Call, Code, Peer, Request, option};
 use progress::Progress;
@@ -23,10 +24,12 @@ use progress::Progress;
 #[command(after_help = "Examples:\n  \
     freshen update 127.0.0.1:5683 --purl https://updates.example.com/camera.suit\n  \
     freshen update 127.0.0.1:5683 --purl https://updates.example.com/camera.suit --action isac\n  \
-    freshen update 127.0.0.1:5683 --purl https://updates.example.com/camera.suit --at 2030-01-09T02:00:00Z --no-wait\n\n\
+    freshen update 127.0.0.1:5683 --purl https://updates.example.com/camera.suit --at 2030-01-09T02:00:00Z --no-wait\n  \
+    freshen update b566b283-ef1a-46ef-791d-9b9068a91386 --purl https://updates.example.com/camera.suit\n\n\
     Exit code 0: the device did what was ordered. 1: it did not, and the last line says why.")]
 pub(in crate::cli) struct Args {
-    /// The device: HOST:PORT, or the URI of its software update resource
+    /// The device: HOST:PORT or its uuid, or the URI of its software update resource
+    #[arg(long_help = DEVICE_HELP)]
     device: Target,
     /// Where the device finds the package; without it, where its vendor says
     #[arg(long, value_name = "URL", default_value = "")]
@@ -60,23 +63,21 @@ const POLL_WAIT: Duration = Duration::from_secs(5);
 const SEARCH_AFTER: Duration = Duration::from_secs(10);
 
 pub(in crate::cli) fn run(args: Args) -> anyhow::Result<()> {
-    block_on(async {
-        let mut client = Client::new()?;
-        let mut order = Order::find(&mut client, &args).await?;
-        order.watch_first(&mut client, &args).await;
-        order.give(&mut client, &args).await?;
+    with_client(args.common.access.keys()?, async |client| {
+        let mut order = Order::find(client, &args).await?;
+        order.watch_first(client, &args).await;
+        order.give(client, &args).await?;
         if args.no_wait {
             return Ok(());
         }
         let ended = tokio::select! {
-            ended = order.follow(&mut client, &args) => ended,
+            ended = order.follow(client, &args) => ended,
             _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!(
                 "stopped watching; the device goes on by itself"
             )),
         };
         order.progress.end();
-        order.unwatch(&mut client);
-        client.finish().await;
+        order.unwatch(client);
         ended
     })
 }
@@ -99,10 +100,14 @@ enum What {
 
 /// An update that was ordered, or is about to be.
 struct Order {
-    device: Option<String>,
+    device: Option<Uuid>,
     name: String,
     version: Option<String>,
     watched: Vec<Watched>,
+    /// Who told of its links.
+    told_by: Peer,
+    /// Where the device has to be reached anew.
+    moved_to: Option<Peer>,
     follow: Follow,
     progress: Progress,
     /// When the device was heard last.
@@ -115,47 +120,21 @@ struct Order {
 impl Order {
     /// Finds the resources of the device.
     async fn find(client: &mut Client, args: &Args) -> anyhow::Result<Self> {
-        let all = |_: Way| ocf::get("/oic/res");
-        let asked = client.ask_target(&args.device, args.common.timeout, all).await?;
-        let peer = asked.answer.peer;
-        let response = accepted(asked.answer.response)
-            .with_context(|| format!("{} is no OCF device (no /oic/res)", args.device))?;
-        let links = ocf::cbor(&response).map(|value| ocf::links(&value)).unwrap_or_default();
-        let mut watched = Vec::new();
-        for (what, name) in [
-            (What::Update, ocf::SOFTWARE_UPDATE),
-            (What::Status, ocf::UPDATE_STATUS),
-            (What::Pstat, ocf::PSTAT),
-        ] {
-            let link = links.iter().find(|link| link.has_type(name));
-            match link.and_then(|link| served(link, peer.remote)) {
-                Some((address, href)) if address == peer.remote => {
-                    watched.push(Watched { what, peer, href, call: None });
-                }
-                Some((address, href)) => {
-                    let peer = client.reach(address)?;
-                    watched.push(Watched { what, peer, href, call: None });
-                }
-                None if what != What::Update => {}
-                None if args.device.has_path() => {
-                    let href = args.device.path();
-                    watched.push(Watched { what, peer, href, call: None });
-                }
-                None if link.is_some() => anyhow::bail!(
-                    "the device takes such orders over DTLS only, from those its owner allows"
-                ),
-                None => anyhow::bail!("{} has no software update resource", args.device),
-            }
-        }
+        let patience = args.common.timeout;
+        let place = locate::find(client, &args.device, patience).await?;
+        let watched = watched(client, &place, &args.device, patience).await?;
+        let peer = place.told_by;
         let description = describe(client, peer, args.common.timeout).await;
         let text = |key| {
             description.as_ref().and_then(|value| body::get_text(value, key)).map(words::printable)
         };
         Ok(Self {
-            device: links.iter().find_map(|link| link.device.clone()),
+            device: place.device,
             name: text("n").unwrap_or_else(|| peer.remote.to_string()),
             version: text("sv"),
             watched,
+            told_by: place.told_by,
+            moved_to: None,
             follow: Follow::new(args.action),
             progress: Progress::new(args.common.json),
             heard: clock::now().mono,
@@ -208,7 +187,7 @@ impl Order {
         let response = accepted(answer.response).context("the device refuses the order")?;
         // What was told before this answer may be older than the order; a poll brings what is not.
         while let Some(event) = client.event_now() {
-            self.event(client, event);
+            self.event(event);
         }
         self.given = true;
         if let Some(value) = ocf::cbor(&response) {
@@ -250,12 +229,15 @@ impl Order {
                 searched = now.mono;
                 self.search(client);
             }
+            if let Some(peer) = self.moved_to.take() {
+                self.follow_it(client, peer, args).await;
+            }
             let Some(event) = client.event_until(now.mono + POLL_EVERY / 4).await else { continue };
             if poll == Some(event.call) {
                 poll = None;
                 self.polled(client, event);
             } else {
-                self.event(client, event);
+                self.event(event);
             }
         }
     }
@@ -306,10 +288,10 @@ impl Order {
         }
     }
 
-    fn event(&mut self, client: &mut Client, event: Event) {
+    fn event(&mut self, event: Event) {
         let Some(watched) = self.watched.iter_mut().find(|it| it.call == Some(event.call)) else {
             if let Ok(answer) = event.outcome {
-                self.found(client, answer.peer, ocf::cbor(&answer.response));
+                self.found(answer.peer, ocf::cbor(&answer.response));
             }
             return;
         };
@@ -366,6 +348,7 @@ impl Order {
     fn lost(&mut self, client: &mut Client) {
         self.unwatch(client);
         self.progress.silent(&self.name);
+        self.moved_to = self.moved_to.or(Some(self.told_by));
     }
 
     /// Looks for the device everywhere: after a start it may have other ports.
@@ -378,16 +361,32 @@ impl Order {
     }
 
     /// Somebody answered the search.
-    fn found(&mut self, client: &mut Client, peer: Peer, links: Option<Value>) {
+    fn found(&mut self, peer: Peer, links: Option<Value>) {
         let links = links.map(|value| ocf::links(&value)).unwrap_or_default();
-        let same = links.iter().any(|link| link.device.is_some() && link.device == self.device);
-        if same && self.update().peer.remote != peer.remote {
+        let same =
+            links.iter().any(|link| self.device.is_some() && link.device_id() == self.device);
+        if same && self.told_by.remote != peer.remote {
             tracing::info!("{} is at {} now", self.name, peer.remote);
-            self.unwatch(client);
-            for watched in &mut self.watched {
-                watched.peer = peer;
+            self.moved_to = Some(peer);
+        }
+    }
+
+    /// Reaches the device anew, where it is now.
+    async fn follow_it(&mut self, client: &mut Client, peer: Peer, args: &Args) {
+        let is_clear = self.update().peer.session == 0;
+        if is_clear && peer.remote == self.told_by.remote {
+            return self.watch(client);
+        }
+        let Some(device) = self.device else { return self.watch(client) };
+        let Some(place) = locate::read(client, peer, device, POLL_WAIT).await else { return };
+        match watched(client, &place, &args.device, POLL_WAIT).await {
+            Ok(watched) => {
+                self.unwatch(client);
+                self.watched = watched;
+                self.told_by = place.told_by;
+                self.watch(client);
             }
-            self.watch(client);
+            Err(error) => tracing::info!("{error:#}"),
         }
     }
 
@@ -397,9 +396,40 @@ impl Order {
     }
 }
 
-/// Where a resource is served in clear.
-fn served(link: &Link, told_by: SocketAddr) -> Option<(SocketAddr, String)> {
-    Some((link.clear_address(told_by)?, link.href.clone()))
+/// What there is to watch, and whom to ask for it.
+async fn watched(
+    client: &mut Client,
+    place: &Place,
+    target: &Target,
+    patience: Duration,
+) -> anyhow::Result<Vec<Watched>> {
+    let mut watched: Vec<Watched> = Vec::new();
+    for (what, name) in [
+        (What::Update, ocf::SOFTWARE_UPDATE),
+        (What::Status, ocf::UPDATE_STATUS),
+        (What::Pstat, ocf::PSTAT),
+    ] {
+        let Some(link) = place.link_of_type(name) else {
+            if what == What::Update {
+                anyhow::ensure!(target.has_path(), "{target} has no software update resource");
+                let peer = place.serves(client, &target.path(), patience).await?;
+                watched.push(Watched { what, peer, href: target.path(), call: None });
+            }
+            continue;
+        };
+        // One session is enough for all that is served at one address.
+        let known = watched.iter().map(|it| it.peer).find(|peer| link.is_served_at(*peer));
+        let reached = match known {
+            Some(peer) => Ok(peer),
+            None => client.reach_link(link, place.told_by, patience).await,
+        };
+        match reached {
+            Ok(peer) => watched.push(Watched { what, peer, href: link.href.clone(), call: None }),
+            Err(error) if what == What::Update => return Err(error),
+            Err(error) => tracing::debug!("{}: {error:#}", link.href),
+        }
+    }
+    Ok(watched)
 }
 
 async fn describe(client: &mut Client, peer: Peer, patience: Duration) -> Option<Value> {
@@ -407,14 +437,18 @@ async fn describe(client: &mut Client, peer: Peer, patience: Duration) -> Option
     ocf::cbor(&answer.response)
 }
 
+/// How much later than now "at once" is for a device that does not tell its time: the way of the order,
+/// rounding to seconds, and two clocks that are not quite the same.
+const MARGIN: TimeDelta = TimeDelta::seconds(3);
+
 /// The device's own time (`st` in `/oic/p`), because by that it judges whether a time has passed.
-/// Ours where it tells none.
+/// Ours where it tells none, and a little more: it takes no time that has passed.
 async fn device_time(client: &mut Client, peer: Peer, patience: Duration) -> DateTime<Utc> {
     let answer = client.ask(peer, ocf::get("/oic/p"), patience).await.ok();
     let value = answer.and_then(|answer| ocf::cbor(&answer.response));
     let told = value.as_ref().and_then(|value| body::get_text(value, "st"));
     let time = told.and_then(|text| DateTime::parse_from_rfc3339(text).ok());
-    time.map_or_else(|| clock::now().wall, |time| time.to_utc())
+    time.map_or_else(|| clock::now().wall + MARGIN, |time| time.to_utc())
 }
 
 fn time(text: &str) -> Result<DateTime<Utc>, String> {

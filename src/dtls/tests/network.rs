@@ -209,6 +209,7 @@ pub(super) fn policies(suite: Suite) -> (ClientPolicy, Policy) {
     let client = ClientPolicy {
         suites: vec![suite],
         psk: Some(psk),
+        psks_by_hint: vec![],
         certificate: Some(authority.issue(CLIENT_NAME)),
         anchors: vec![authority.anchor()],
         server_identity: IdentityRule::Ocf,

@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use super::Op;
 
 /// What happens in this thread.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Faults {
     count: usize,
     dies_before: Option<usize>,
     full_at: Option<usize>,
     never_waits: bool,
     log: Option<Vec<(PathBuf, Op)>>,
+    watcher: Option<Box<dyn FnMut(usize)>>,
 }
 
 thread_local! {
@@ -37,9 +38,15 @@ pub(in crate::install) fn full_at<T>(n: usize, work: impl FnOnce() -> T) -> T {
     with(Faults { full_at: Some(n), ..Faults::default() }, work, |_| ()).1
 }
 
-/// Nothing waits for the disk.
-pub(in crate::install) fn never_waits<T>(work: impl FnOnce() -> T) -> T {
-    with(Faults { never_waits: true, ..Faults::default() }, work, |_| ()).1
+/// `watcher` is called before each operation with its number; with `never_waits` nothing waits for the
+/// disk.
+pub(in crate::install) fn watched<T>(
+    never_waits: bool,
+    watcher: impl FnMut(usize) + 'static,
+    work: impl FnOnce() -> T,
+) -> T {
+    let watcher: Option<Box<dyn FnMut(usize)>> = Some(Box::new(watcher));
+    with(Faults { never_waits, watcher, ..Faults::default() }, work, |_| ()).1
 }
 
 /// Every operation, with the directory that it stays beneath.
@@ -55,6 +62,7 @@ fn with<T, U>(faults: Faults, work: impl FnOnce() -> T, end: impl FnOnce(Faults)
 }
 
 pub(super) fn step(beneath: &Path, op: impl FnOnce() -> Op) -> io::Result<()> {
+    watch();
     FAULTS.with_borrow_mut(|faults| {
         let n = faults.count;
         faults.count += 1;
@@ -69,6 +77,15 @@ pub(super) fn step(beneath: &Path, op: impl FnOnce() -> Op) -> io::Result<()> {
         }
         Ok(())
     })
+}
+
+/// What the watcher itself does to disks is not watched.
+fn watch() {
+    let mut faults = FAULTS.take();
+    if let Some(watcher) = &mut faults.watcher {
+        watcher(faults.count);
+    }
+    FAULTS.set(faults);
 }
 
 pub(super) fn synced(sync: impl FnOnce() -> rustix::io::Result<()>) -> rustix::io::Result<()> {

@@ -3,9 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::acl2::permission;
-use super::{
-    Ace, AceResource, AceSubject, ConnectionType, OnboardingState, Security, Wildcard,
-};
+use super::{Ace, AceResource, AceSubject, ConnectionType, OnboardingState, Security, Wildcard};
 use crate::coap::Code;
 use crate::ocf::resource::Resource;
 use crate::ocf::router::Subject;
@@ -37,8 +35,7 @@ pub fn permits(
     let transfer = state.onboarding == OnboardingState::Rfotm;
     let reads = method == Code::GET;
     let configures = resource.is_configuration();
-    let announces =
-        matches!(resource, Resource::Discovery | Resource::Device | Resource::Platform);
+    let announces = matches!(resource, Resource::Discovery | Resource::Device | Resource::Platform);
     if let Subject::Known(_) = subject {
         return known_before_ownership(state, resource, reads);
     }

@@ -218,11 +218,7 @@ impl Update {
         Ok(update)
     }
 
-    pub(super) fn apply(
-        self,
-        next: &mut Security,
-        write: &super::Write,
-    ) -> Result<(), Refusal> {
+    pub(super) fn apply(self, next: &mut Security, write: &super::Write) -> Result<(), Refusal> {
         if let Some(owner) = self.owner {
             next.resource_owner_is_writable(write)?;
             next.acl2.owner = owner;

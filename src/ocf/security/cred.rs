@@ -443,7 +443,8 @@ fn data(name: &str, value: Value) -> Result<Vec<u8>, Fault> {
                 bytes = data.into_bytes();
             }
             ("data", _) => return Err(format!("{name}.data is neither a text nor bytes")),
-            ("encoding", Value::Text(word)) if [RAW, PEM].contains(&word.trim_end_matches('\0')) => {}
+            ("encoding", Value::Text(word))
+                if [RAW, PEM].contains(&word.trim_end_matches('\0')) => {}
             ("encoding", _) => {
                 return Err(format!("{name}.encoding has to be {RAW} or {PEM}"));
             }

@@ -145,9 +145,9 @@ impl Update {
                 return wrong("oxmsel is written in RFOTM, before the secure session");
             }
             let method = rules.methods.iter().find(|one| i64::from(one.number()) == number);
-            next.doxm.selected = Some(*method.ok_or_else(|| {
-                Refusal::Malformed("oxmsel is not one of oxms".into())
-            })?);
+            next.doxm.selected = Some(
+                *method.ok_or_else(|| Refusal::Malformed("oxmsel is not one of oxms".into()))?,
+            );
         }
         let sets = self.owned.is_some() || self.device.is_some() || self.owner.is_some();
         if sets && !(transfer && write.onboarding) {

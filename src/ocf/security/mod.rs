@@ -25,7 +25,7 @@ mod step;
 mod validity;
 
 pub use access::{Access, permits};
-pub use acl2::{Ace, Acl, AceResource, AceSubject, ConnectionType, Wildcard};
+pub use acl2::{Ace, AceResource, AceSubject, Acl, ConnectionType, Wildcard};
 pub use ael::{AuditLog, Category, Event};
 pub use cred::{CredSubject, Credential, Credentials, Usage};
 pub use doxm::{Doxm, Method};
@@ -69,7 +69,11 @@ pub(super) fn read_change(resource: Resource, request: &Request) -> Result<Chang
 
 /// What a POST or DELETE to roles asks for.
 pub(super) fn read_roles(request: &Request) -> Result<RoleChange, Fault> {
-    if request.code == Code::DELETE { roles::selection(request) } else { roles::read(&request.payload) }
+    if request.code == Code::DELETE {
+        roles::selection(request)
+    } else {
+        roles::read(&request.payload)
+    }
 }
 
 /// The representation of a security resource other than pstat; `None` for what is none.

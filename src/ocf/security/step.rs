@@ -4,7 +4,8 @@ use uuid::Uuid;
 
 use super::ael::{Category, Event};
 use super::{
-    Fresh, Method, OnboardingState, Refusal, Secret, Security, acl2, ael, cred, doxm, pstat, sdi, sp,
+    Fresh, Method, OnboardingState, Refusal, Secret, Security, acl2, ael, cred, doxm, pstat, sdi,
+    sp,
 };
 use crate::clock::Now;
 
@@ -24,6 +25,7 @@ pub struct World<'a> {
     pub owner_key: &'a dyn Fn(Uuid, Uuid) -> Option<Secret>,
     /// Whether a chain (PEM) can be read and, with a private key, whether the key belongs to it; in
     /// words, why not.
+    #[expect(clippy::type_complexity, reason = "a name for it would hide what it takes")]
     pub certificate: &'a dyn Fn(&str, Option<&[u8]>) -> Result<(), String>,
     /// The time.
     pub now: Now,
@@ -205,8 +207,7 @@ fn effects(before: &Security, after: &Security) -> Vec<Effect> {
         effects.push(Effect::PolicyChanged);
     }
     let pin = |state: &Security| {
-        state.onboarding == OnboardingState::Rfotm
-            && state.doxm.selected == Some(Method::RandomPin)
+        state.onboarding == OnboardingState::Rfotm && state.doxm.selected == Some(Method::RandomPin)
     };
     if pin(before) && !pin(after) {
         effects.push(Effect::HidePin);

@@ -256,9 +256,8 @@ mod tests {
     fn a_rule_repeats_a_period_and_no_other_rule_is_taken() {
         // 2026-01-05 is a Monday.
         let period = Period::read("20260105T220000Z/PT4H").unwrap();
-        let holds = |rule: &str, time: &str| {
-            Recurrence::read(rule).unwrap().repeats(&period, at(time))
-        };
+        let holds =
+            |rule: &str, time: &str| Recurrence::read(rule).unwrap().repeats(&period, at(time));
         assert!(holds("FREQ=DAILY", "2026-02-01T23:00:00Z"));
         assert!(holds("RRULE:FREQ=DAILY", "2026-02-02T01:59:59Z"), "past midnight");
         assert!(!holds("FREQ=DAILY", "2026-02-02T02:00:00Z"));

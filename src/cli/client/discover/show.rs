@@ -29,6 +29,7 @@ fn line(device: &Device) -> serde_json::Value {
         "name": device.name,
         "addresses": addresses,
         "owned": device.owned,
+        "ours": device.ours,
         "update": device.update,
         "version": device.version,
     })
@@ -67,7 +68,10 @@ fn lines(device: &Device) -> Vec<[String; 6]> {
         [
             known(&device.name),
             known(&device.version),
-            device.owned.map_or("-".into(), yes),
+            match device.owned {
+                Some(true) if device.ours => "by us".into(),
+                owned => owned.map_or("-".into(), yes),
+            },
             update.clone(),
             address.map(ToString::to_string).unwrap_or_default(),
             di.clone(),
@@ -96,10 +100,13 @@ mod tests {
                 "[fe80::1%2]:40002".parse().unwrap(),
             ],
             owned: Some(false),
+            ours: false,
             update: Some("/softwareupdateResURI".into()),
             version: Some("1.0.0".into()),
             links_read: true,
         };
+        let owned = Device { owned: Some(true), ours: true, ..camera.clone() };
+        assert_eq!(lines(&owned)[0][2], "by us");
         let other =
             Device { addresses: vec!["10.0.0.2:5683".parse().unwrap()], ..Device::default() };
         assert_eq!(

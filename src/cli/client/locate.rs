@@ -1,0 +1,127 @@
+//! Finds a device by its identifier, and what it serves where.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use uuid::Uuid;
+
+use super::ocf::Link;
+use super::talk::{Client, accepted};
+use super::target::Target;
+use super::{discover, ocf};
+use crate::clock;
+use crate::coap::Peer;
+
+/// A device, who told of its links, and the links.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) device: Option<Uuid>,
+    pub(super) told_by: Peer,
+    pub(super) links: Vec<Link>,
+}
+
+/// How long a device may take to answer at the address where it was last.
+const REMEMBERED_WAIT: Duration = Duration::from_secs(2);
+
+/// How long a group is listened to: devices take up to 5 s before they answer.
+const GROUP_WAIT: Duration = Duration::from_secs(7);
+
+/// The place of a target, however it is named.
+pub(super) async fn find(
+    client: &mut Client,
+    target: &Target,
+    patience: Duration,
+) -> anyhow::Result<Place> {
+    if let Some(device) = target.device() {
+        return find_device(client, device, patience).await;
+    }
+    let all = |_| ocf::get(LINKS);
+    let asked = client.ask_target(&target.without_path(), patience, all).await?;
+    let response = accepted(asked.answer.response)
+        .with_context(|| format!("{target} does not tell of its resources (/oic/res)"))?;
+    let links = ocf::cbor(&response).map(|value| ocf::links(&value)).unwrap_or_default();
+    Ok(Place::new(asked.answer.peer, links))
+}
+
+/// Asks where the device was last, and then everyone in the neighbourhood.
+pub(super) async fn find_device(
+    client: &mut Client,
+    device: Uuid,
+    patience: Duration,
+) -> anyhow::Result<Place> {
+    let remembered = client.keys.keyring.device(device).and_then(|known| known.clear);
+    if let Some(address) = remembered {
+        let peer = client.reach(address)?;
+        if let Some(place) = read(client, peer, device, REMEMBERED_WAIT.min(patience)).await {
+            return Ok(place);
+        }
+    }
+    discover::ask_everyone(client, GROUP_WAIT)?;
+    let deadline = clock::now().mono + GROUP_WAIT;
+    while let Some(event) = client.event_until(deadline).await {
+        let Ok(answer) = event.outcome else { continue };
+        let links = ocf::cbor(&answer.response).map(|value| ocf::links(&value));
+        let is_it = |link: &Link| link.device_id() == Some(device);
+        if links.is_some_and(|links| links.iter().any(is_it))
+            && let Some(place) = read(client, answer.peer, device, patience).await
+        {
+            return Ok(place);
+        }
+    }
+    anyhow::bail!(
+        "device {device} did not answer; is it on, and in this network? `freshen discover` shows \
+         who is; HOST:PORT instead of the uuid reaches further"
+    )
+}
+
+/// The links of the device at that address, if it is the right one.
+pub(super) async fn read(
+    client: &mut Client,
+    peer: Peer,
+    device: Uuid,
+    patience: Duration,
+) -> Option<Place> {
+    let answer = client.ask(peer, ocf::get(LINKS), patience).await.ok()?;
+    let links = ocf::cbor(&answer.response).map(|value| ocf::links(&value))?;
+    // Several answers of one device: all but the first socket have done their work.
+    Some(Place::new(peer, links)).filter(|place| place.device == Some(device))
+}
+
+const LINKS: &str = "/oic/res";
+
+impl Place {
+    fn new(told_by: Peer, links: Vec<Link>) -> Self {
+        let device = links.iter().find_map(Link::device_id);
+        Self { device, told_by, links }
+    }
+
+    pub(super) fn link_of_type(&self, name: &str) -> Option<&Link> {
+        self.links.iter().find(|link| link.has_type(name))
+    }
+
+    /// Where the device takes sessions.
+    pub(super) fn secure(&self) -> Option<SocketAddr> {
+        if self.told_by.session != 0 {
+            return Some(self.told_by.remote);
+        }
+        self.links.iter().find_map(|link| link.secure_address(self.told_by.remote))
+    }
+
+    /// Whom to ask for a resource: where its link says, or where the device is.
+    pub(super) async fn serves(
+        &self,
+        client: &mut Client,
+        path: &str,
+        patience: Duration,
+    ) -> anyhow::Result<Peer> {
+        let path = if path.is_empty() { LINKS } else { path };
+        match self.links.iter().find(|link| link.href == path) {
+            Some(link) => client.reach_link(link, self.told_by, patience).await,
+            None => match self.secure() {
+                Some(address) => client.secure(address, self.device, patience).await,
+                None => Ok(self.told_by),
+            },
+        }
+    }
+}

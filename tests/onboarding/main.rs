@@ -1,0 +1,12 @@
+//! The onboarding side: the real binary as a client over coaps, and as the tool that owns devices.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod coaps;
+mod freshen;
+#[allow(dead_code, reason = "the other half is for other tests")]
+#[path = "../dtls/pki.rs"]
+mod pki;
+#[allow(dead_code, reason = "what is said to a program is for other tests")]
+#[path = "../dtls/process.rs"]
+mod process;
