@@ -110,7 +110,6 @@ impl Home {
 }
 
 #[test]
-#[ignore = "an answer does not come after a second client was turned away; ownership is not finished"]
 fn just_works_makes_an_owner_who_comes_back_with_the_derived_key() {
     let mut home = Home::new("");
     assert_eq!(home.device.ready["owned"], false);
