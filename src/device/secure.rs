@@ -18,9 +18,9 @@ use crate::ocf::security::{
 };
 use crate::ocf::{Identified, Subject};
 
-/// How long sessions outlive a reset: so long that the answer to whoever asked for it can be sent
-/// again.
-const RESET_GRACE: Duration = Duration::from_secs(2);
+/// How long a session outlives what its peer proved, as nobody's: so long that the answer to whoever
+/// took that away, be it a reset, can be sent and sent again.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// The longest silence on the onboarding connection. Tools finish in a second; one that is gone must
 /// not keep others out.
@@ -35,7 +35,7 @@ pub(super) struct Secure {
     pin: Pin,
     /// What a new session can be: as the policy that let it in.
     stage: Stage,
-    /// When the sessions that a reset left are closed.
+    /// When the sessions that are nobody's any more are closed.
     closing: Option<Instant>,
     /// Keys and certificates come and go with time.
     policy_read: Instant,
@@ -118,7 +118,7 @@ impl Secure {
         self.dtls.set_policy(self.configured.open());
     }
 
-    /// Lets in whom this state lets in, and closes the sessions that it would not have let in.
+    /// Lets in whom this state lets in; sessions that it would not have let in are nobody's from now.
     pub(super) fn adopt(&mut self, security: &Security, now: Now) {
         self.stage = match security.onboarding {
             OnboardingState::Reset => Stage::Closed,
@@ -129,15 +129,16 @@ impl Secure {
         let connected = self.onboarding.is_some();
         let policy = self.configured.policy(security, self.pin.digits(), connected, now);
         self.dtls.set_policy(policy);
-        let void = |session: &Session| match &session.proof {
+        let void = |proof: &Proof| match proof {
             Proof::Configured(_) => security.doxm.owned,
             Proof::Onboarding | Proof::Void => false,
             Proof::Key(uuid) => !has_key(security, *uuid, now),
             Proof::Certificate(..) => policy::anchors(security, now).is_empty(),
         };
-        let void: Vec<u64> =
-            self.sessions.iter().filter(|(_, one)| void(one)).map(|(number, _)| *number).collect();
-        void.into_iter().for_each(|number| self.close(number, now));
+        for session in self.sessions.values_mut().filter(|session| void(&session.proof)) {
+            session.proof = Proof::Void;
+            self.closing.get_or_insert(now.mono + LAST_WORDS);
+        }
     }
 
     /// Shows a new PIN as soon as that may be.
@@ -154,7 +155,7 @@ impl Secure {
     pub(super) fn dismiss_all(&mut self, now: Instant) {
         self.onboarding = None;
         self.sessions.values_mut().for_each(|session| session.proof = Proof::Void);
-        self.closing = Some(now + RESET_GRACE);
+        self.closing = Some(now + LAST_WORDS);
     }
 
     /// Whether an onboarding connection stands.
