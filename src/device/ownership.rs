@@ -209,11 +209,13 @@ impl Device {
                 }
                 Effect::ShowPin => self.secure.want_pin(now.mono),
                 Effect::HidePin => self.secure.hide_pin(),
-                Effect::AccessChanged { moved } => self.end_observations(moved, now),
-                Effect::StateChanged => {
-                    if let Some(security) = self.records.security() {
+                Effect::AccessChanged { moved } => {
+                    if let Some(security) = self.records.security().filter(|_| moved) {
                         tracing::info!("the device is in {:?}", security.onboarding);
                     }
+                    self.end_observations(moved, now);
+                }
+                Effect::StateChanged => {
                     self.tell(Resource::ProvisioningStatus, Notify::Confirmable, now);
                 }
                 Effect::Reset => {

@@ -1,6 +1,7 @@
 //! From settings to machines.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::identity::Identity;
 use super::keeper::{Rejected, decode};
@@ -24,6 +25,10 @@ use crate::update::{self, Failure, FailureKind, Outcome, Rules, State};
 
 /// Longest body that a device takes in blocks, bytes: a certificate chain and its frame.
 const BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// Over how long answers to a group are spread. Onboarding tools search for little longer:
+/// IoTivity-Lite's own devices answer within this time.
+const LEISURE: Duration = Duration::from_secs(2);
 
 /// Critical options of OCF: the versions of the content format asked for and sent.
 const OCF_OPTIONS: [u16; 2] = [2049, 2053];
@@ -246,6 +251,7 @@ fn coap_config() -> coap::Config {
     coap::Config {
         options_known: OCF_OPTIONS.to_vec(),
         body_bytes_max: BODY_BYTES_MAX,
+        leisure: LEISURE,
         ..coap::Config::default()
     }
 }

@@ -370,6 +370,61 @@ fn the_tool_may_not_lie_about_what_an_empty_key_is_for() {
 }
 
 #[test]
+fn an_entry_for_anyone_opens_nothing_that_is_secured() {
+    let mut bench = Bench::new();
+    onboard(&mut bench, 0);
+    let owner = peer(TOOL);
+    bench.post(&owner, PSTAT, &dos(2));
+    let hrefs = || {
+        let paths = [SWU, "/updatestatus", ACL2, "/oic/sec/sdi", "/oc/wk/introspection"];
+        Cbor::Array(paths.into_iter().map(|href| map! { "href" => href }).collect())
+    };
+    for kind in ["anon-clear", "auth-crypt"] {
+        let body = map! { "aclist2" => [map! {
+            "subject" => map! { "conntype" => kind }, "resources" => hrefs(), "permission" => 31,
+        }] };
+        assert_eq!(bench.post(&owner, ACL2, &body), Code::CHANGED);
+    }
+    bench.post(&owner, PSTAT, &dos(3));
+    let denied = Err(Code::UNAUTHORIZED);
+    for path in [SWU, "/updatestatus", ACL2, "/oic/sec/sdi"] {
+        assert_eq!(bench.get(&CLEAR, path), denied, "{path} in clear");
+    }
+    assert!(bench.get(&CLEAR, "/oc/wk/introspection").is_ok());
+    let client = peer(CLIENT);
+    for path in [SWU, "/updatestatus", "/oc/wk/introspection"] {
+        assert!(bench.get(&client, path).is_ok(), "{path} in a secure session");
+    }
+    for path in [ACL2, "/oic/sec/sdi"] {
+        assert_eq!(bench.get(&client, path), denied, "{path}: no way to a security resource");
+    }
+}
+
+#[test]
+fn an_entry_holds_in_its_time_only() {
+    let mut bench = Bench::new();
+    onboard(&mut bench, 0);
+    let owner = peer(TOOL);
+    bench.post(&owner, PSTAT, &dos(2));
+    // The bench's clock says 2026-02-01T00:00:00Z.
+    for (n, period, holds) in [
+        (1, "20260101T000000Z/20260301T000000Z", true),
+        (2, "20260101T000000Z/P1W", false),
+        (3, "20270101T000000Z/P1W", false),
+    ] {
+        let who = Uuid::from_u128(n);
+        let body = map! { "aclist2" => [map! {
+            "subject" => map! { "uuid" => who },
+            "resources" => [map! { "href" => SWU }],
+            "permission" => 2,
+            "validity" => [map! { "period" => period }],
+        }] };
+        assert_eq!(bench.post(&owner, ACL2, &body), Code::CHANGED);
+        assert_eq!(bench.get(&peer(who), SWU).is_ok(), holds, "{period}");
+    }
+}
+
+#[test]
 fn bodies_that_mean_nothing_are_refused_and_change_nothing() {
     let mut bench = Bench::new();
     onboard(&mut bench, 0);

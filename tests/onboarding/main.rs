@@ -4,6 +4,7 @@
 
 mod coaps;
 mod freshen;
+mod life;
 #[allow(dead_code, reason = "the other half is for other tests")]
 #[path = "../dtls/pki.rs"]
 mod pki;

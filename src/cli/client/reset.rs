@@ -6,8 +6,10 @@ use serde_json::json;
 
 use super::access::Directory;
 use super::svr::{self, Conversation};
+use super::talk::Failure;
 use super::target::Target;
 use super::{DEVICE_HELP, PATIENCE_DEFAULT, locate, seconds, with_client};
+use crate::coap::CallError;
 
 /// Give up a device: it forgets its owner and everybody else, and can be owned anew
 #[derive(clap::Args)]
@@ -47,8 +49,11 @@ pub(in crate::cli) fn run(args: Args) -> anyhow::Result<()> {
                 let place = locate::find(client, &args.device, args.timeout).await?;
                 let owner = Conversation::as_owner(client, &place, args.timeout).await?;
                 let (mut conversation, device) = owner;
-                conversation.go_to(svr::RESET).await?;
-                device
+                // Some devices end all sessions before they answer.
+                match conversation.go_to(svr::RESET).await {
+                    Err(error) if !has_ended(&error) => return Err(error),
+                    _ => device,
+                }
             }
         };
         client.keys.keyring.forget(device)?;
@@ -63,4 +68,8 @@ pub(in crate::cli) fn run(args: Args) -> anyhow::Result<()> {
         }
         Ok(())
     })
+}
+
+fn has_ended(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Failure::Call(CallError::SessionEnded)))
 }

@@ -490,9 +490,11 @@ const NOT_ALLOWED: &str = "only those may whom the device's owner named (`freshe
 fn advice(error: &dtls::Error) -> &'static str {
     match error {
         dtls::Error::TimedOut => {
-            "; is the address right, and is it the one for coaps? (`freshen discover` tells)"
+            "; is the address right, and is it the one for coaps? (`freshen discover` tells); some \
+             servers are also silent when our key is wrong"
         }
-        dtls::Error::NoKey | dtls::Error::KeyMismatch | dtls::Error::Alert(20 | 51 | 115) => {
+        // What they say of a wrong key: OpenSSL nothing, GnuTLS 0, Mbed TLS and others 20, 51 or 115.
+        dtls::Error::NoKey | dtls::Error::KeyMismatch | dtls::Error::Alert(0 | 20 | 51 | 115) => {
             "; the device does not know our key: it may have been reset, or have another owner; \
              check --credentials or --psk"
         }

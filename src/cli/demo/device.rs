@@ -11,11 +11,14 @@ use super::freshen;
 use super::screen::Screen;
 use super::vendor::Vendor;
 
-/// A device in clear on loopback.
+/// A device on loopback, and the directory where all this happens.
 pub(super) struct Device {
     child: Child,
     state: PathBuf,
-    pub(super) address: String,
+    pub(super) directory: PathBuf,
+    /// Where it is seen, and where it is spoken to.
+    pub(super) clear: String,
+    pub(super) secure: String,
 }
 
 impl Device {
@@ -33,7 +36,6 @@ impl Device {
             "127.0.0.1:0",
             "--coaps",
             "127.0.0.1:0",
-            "--insecure",
         ];
         screen.command(&arguments);
         let log = fs::File::create(directory.join("device.log"))?;
@@ -53,9 +55,10 @@ impl Device {
             let log = fs::read_to_string(directory.join("device.log")).unwrap_or_default();
             format!("the device did not start: {}", log.trim())
         })?;
-        let address = ready["coap"][0].as_str().unwrap_or_default().to_owned();
-        screen.say(&format!("device {} runs 1.0.0 and serves coap://{address}", ready["di"]));
-        Ok(Self { child, state, address })
+        let address = |scheme| ready[scheme][0].as_str().unwrap_or_default().to_owned();
+        let (clear, secure) = (address("coap"), address("coaps"));
+        screen.say(&format!("it runs 1.0.0 and can be seen at coap://{clear}; nobody owns it"));
+        Ok(Self { child, state, directory: directory.to_owned(), clear, secure })
     }
 
     /// What it runs, by what is in its slot.
@@ -86,6 +89,9 @@ manufactured = "2026-01-09T14:30:00Z"
 
 [listen]
 multicast = false
+
+[onboarding]
+methods = ["jw"]
 
 [update]
 trust = ["vendor.pub.pem"]

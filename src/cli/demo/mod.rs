@@ -1,7 +1,8 @@
 //! `freshen demo`: the whole main job on this machine, with nothing to prepare.
 //!
-//! It plays three parts with the commands that anyone has: a vendor packs, signs and publishes; a
-//! device runs; a client orders updates and watches. Only the vendor's web server is the demo's own.
+//! It plays four parts with the commands that anyone has: a vendor packs, signs and publishes; a device
+//! runs; an owner takes it and lets a client use it; the client orders updates and watches, over DTLS.
+//! Only the vendor's web server is the demo's own.
 
 mod device;
 mod screen;
@@ -21,7 +22,7 @@ use watch::{Life, watch};
 
 use crate::clock;
 
-/// Show the whole job on this machine: a vendor, a device, a client, three updates
+/// Show the whole job on this machine: a vendor, a device, its owner, a client, three updates
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  freshen demo\n\n\
     Nothing is left behind, but with --keep. Everything stays on this machine.")]
@@ -41,7 +42,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     let directory = Place::new(args.keep)?;
     let screen = Screen::new();
     let begun = clock::now().mono;
-    screen.title("freshen: a vendor, a device and a client, all on this machine");
+    screen.title("freshen: a vendor, a device, its owner and a client, all on this machine");
 
     screen.part("A vendor makes a key, packs a release and puts it on its https server");
     let vendor = Vendor::open(directory.path.clone(), &screen)?;
@@ -50,7 +51,14 @@ pub(super) fn run(args: Args) -> Result<()> {
     screen.part("A device that believes this vendor");
     let device = Device::start(&vendor, &screen)?;
 
-    screen.part("A client schedules the update and watches");
+    screen.part("Somebody owns it (Just Works, over DTLS) and makes somebody else its client");
+    let own = ["own", &device.clear, "--credentials", "owner"];
+    screen.say(shown(&screen, &device.directory, &own)?.trim());
+    let provision =
+        ["provision", "client", &device.clear, "--to", "client", "--credentials", "owner"];
+    screen.say(shown(&screen, &device.directory, &provision)?.trim());
+
+    screen.part("The client schedules the update and watches");
     let at = (clock::now().wall + SCHEDULED_IN).to_rfc3339_opts(SecondsFormat::Secs, true);
     let life = watch(&screen, &device, &["--purl", &good, "--at", &at])?;
     expect(&screen, &device, &life, 1, "1.1.0")?;
@@ -94,8 +102,8 @@ fn freshen() -> Result<Command> {
     Ok(Command::new(std::env::current_exe().context("cannot find this program")?))
 }
 
-/// Runs a command to its end, showing it first.
-fn shown(screen: &Screen, directory: &std::path::Path, arguments: &[&str]) -> Result<()> {
+/// Runs a command to its end, showing it first; what it said.
+fn shown(screen: &Screen, directory: &std::path::Path, arguments: &[&str]) -> Result<String> {
     screen.command(arguments);
     let output = freshen()?
         .args(arguments)
@@ -105,7 +113,7 @@ fn shown(screen: &Screen, directory: &std::path::Path, arguments: &[&str]) -> Re
     if !output.status.success() {
         bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
     }
-    Ok(())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// A directory that goes away with the demo, unless it is to be kept.

@@ -11,6 +11,9 @@ use super::freshen;
 use super::screen::{Moment, Screen};
 use crate::clock;
 
+/// Whose keys the client uses.
+const CLIENT: [&str; 2] = ["--credentials", "client"];
+
 /// The life of one update, as a client saw it.
 pub(super) struct Life {
     moments: Vec<Moment>,
@@ -21,11 +24,12 @@ pub(super) struct Life {
 
 /// Orders an update with `freshen update` and follows it to its end.
 pub(super) fn watch(screen: &Screen, device: &Device, order: &[&str]) -> Result<Life> {
-    let arguments = [&["update", &*device.address], order].concat();
+    let arguments = [&["update", &*device.clear], order, &CLIENT].concat();
     screen.command(&arguments);
     let mut child = freshen()?
         .args(&arguments)
         .arg("--json")
+        .current_dir(&device.directory)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -56,8 +60,10 @@ pub(super) fn watch(screen: &Screen, device: &Device, order: &[&str]) -> Result<
     bar.finish_and_clear();
     child.wait()?;
     // The client ends with the last word of softwareupdate; pstat's is asked for.
-    let uri = format!("coap://{}/oic/sec/pstat", device.address);
-    let asked = freshen()?.args(["get", &uri, "--json"]).output()?;
+    let uri = format!("coaps://{}/oic/sec/pstat", device.secure);
+    let mut asking = freshen()?;
+    asking.args(["get", &uri, "--json"]).args(CLIENT).current_dir(&device.directory);
+    let asked = asking.output()?;
     let asked: Value = serde_json::from_slice(&asked.stdout).unwrap_or_default();
     life.heard_mode(&asked["payload"]);
     Ok(life)

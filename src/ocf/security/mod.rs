@@ -104,6 +104,3 @@ pub(super) fn represented(
         _ => return Ok(None),
     }))
 }
-
-#[cfg(test)]
-mod tests;

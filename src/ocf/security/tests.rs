@@ -1,1 +1,0 @@
-//! The rules of each resource, one by one; whole exchanges are in `tests/access`.
