@@ -261,4 +261,30 @@ fn without_token(datagram: &[u8], rest: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for length in [0, 1, 8, 12, 13, TOKEN_BYTES_MAX] {
+            let token = Token::new(&vec![7; length]);
+            let mut options = Options::default();
+            for (number, length) in [(1, 0), (11, 12), (11, 13), (258, 268), (2049, 269)] {
+                options.push(number, vec![1; length]);
+            }
+            let kind = Kind::Confirmable;
+            let bytes = frame(kind, Code::GET, 77, &token, &tail(&options, b"body"));
+            let payload = b"body".to_vec();
+            let code = Code::GET;
+            assert_eq!(decode(&bytes), Ok(Message { kind, code, id: 77, token, options, payload }));
+        }
+    }
+
+    #[test]
+    fn an_id_is_changed_in_place() {
+        let mut ping = Message::empty(Kind::Confirmable, 1);
+        set_id(&mut ping, 0x1234);
+        assert_eq!(ping, [0x40, 0, 0x12, 0x34]);
+        set_id(&mut [], 5);
+    }
+}
