@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::dtls::ClientPolicy;
+
 /// What a device may fetch from, and how long it waits.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -16,6 +18,9 @@ pub struct Settings {
     pub builtin_url: String,
     /// Whom https servers must be certified by.
     pub roots: Roots,
+    /// What coaps servers are offered, and whom of them is believed. The name in their certificate has
+    /// to be the host of the URL, whatever this says of it. Without suites no coaps server is asked.
+    pub coaps: ClientPolicy,
     /// The most that is taken from the network, bytes a second; 0 for no limit.
     pub bandwidth_max: u64,
     /// Whether names may lead to private addresses (RFC 1918, RFC 4193, RFC 6598). An address that is
@@ -35,6 +40,7 @@ impl Default for Settings {
             allow_ports: vec![],
             builtin_url: String::new(),
             roots: Roots::WebPki,
+            coaps: ClientPolicy::default(),
             bandwidth_max: 0,
             private_addresses: false,
             loopback_addresses: false,
