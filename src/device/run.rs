@@ -20,7 +20,7 @@ use crate::coap::{self, Notify, Peer, Reception, Request, Response, Ticket};
 use crate::config::Settings;
 use crate::dtls;
 use crate::net::{Arrival, Inbox, Path, Service, Sockets};
-use crate::ocf::{self, Answer, Pending, Resource};
+use crate::ocf::{self, Answer, Memo, Pending, Resource};
 use crate::update::{self, Effect, Input, Report, Rules, State, WorkId};
 
 /// How long to wait before a report that could not be committed is tried again.
@@ -113,7 +113,13 @@ impl Device {
             }
         };
         let announced = update.state().clone();
-        let records = Records { about: parts.about, update, ownership, meter: Meter::default() };
+        let records = Records {
+            about: parts.about,
+            update,
+            ownership,
+            meter: Meter::default(),
+            memo: Memo::default(),
+        };
         let mut device = Self {
             records,
             coap: parts.coap,
@@ -205,6 +211,8 @@ impl Device {
             let now = clock::now();
             for arrival in inbox.arrivals() {
                 self.arrived(&arrival, now);
+                // One after the other: what waits for nothing stays in the processor's cache.
+                self.drain(now);
             }
             self.settle(now);
         }

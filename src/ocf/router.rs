@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::discovery::{Device, Discovery, Platform};
 use super::resource::{Resource, interface};
 use super::security::{self, Access, Change, OnboardingState, Role, RoleChange, Security, Write};
+use super::softwareupdate::Memo;
 use super::{body, discovery, introspection, pstat, softwareupdate, status};
 use crate::clock::Now;
 use crate::coap::{Code, Reception, Request, Response, option};
@@ -100,6 +101,8 @@ pub struct Site<'a> {
     pub about: &'a About,
     /// What the engine has on disk.
     pub state: &'a State,
+    /// What was shown of the state last.
+    pub memo: &'a Memo,
     /// How far the work is.
     pub progress: Progress,
     /// Every endpoint that the asker could use, such as `coap://127.0.0.1:5683`.
@@ -299,6 +302,7 @@ fn represented_for(
         Resource::IntrospectionData => {
             introspection::data(&about.softwareupdate_href, about.purl_max)
         }
+        Resource::SoftwareUpdate if !baseline => site.memo.encoded(state),
         Resource::SoftwareUpdate => {
             body::encoded(&softwareupdate::Representation::new(state, baseline))
         }

@@ -6,7 +6,7 @@ use freshen::coap::{Code, Reception, Request, Response, option};
 use freshen::ocf::security::{
     self, Effect, Fresh, Input, Method, OnboardingState, Secret, Security, Step, World,
 };
-use freshen::ocf::{About, Answer, Guard, Identified, Progress, Site, Subject, answer};
+use freshen::ocf::{About, Answer, Guard, Identified, Memo, Progress, Site, Subject, answer};
 use freshen::update::{self, State};
 use uuid::Uuid;
 
@@ -26,6 +26,7 @@ pub(crate) struct Bench {
     pub(crate) connected: bool,
     /// What the steps wanted done, the oldest first.
     pub(crate) effects: Vec<Effect>,
+    memo: Memo,
     born: u128,
 }
 
@@ -50,6 +51,7 @@ impl Bench {
             rules: security::Rules { methods },
             connected: false,
             effects: vec![],
+            memo: Memo::default(),
             born: 100,
         }
     }
@@ -63,6 +65,7 @@ impl Bench {
         Site {
             about: &self.about,
             state: &self.update,
+            memo: &self.memo,
             progress: Progress::default(),
             endpoints,
             guard: Some(guard),
