@@ -72,9 +72,15 @@ pub(super) async fn run(
     let done = steps.all(transfer, address).await;
     let device = steps.device;
     if let Err(error) = done {
-        // Best effort: a device whose transfer breaks off resets itself as well.
-        let _ = steps.conversation.go_to(svr::RESET).await;
+        let reset = steps.conversation.go_to(svr::RESET).await;
         client.close(peer);
+        // A device whose transfer breaks off resets itself, but not after the answer that was lost.
+        if reset.is_err() && client.keys.keyring.device(device).is_some() {
+            return Err(error.context(format!(
+                "the device is silent, and may be ours or not; its key is kept. Ask it when it is \
+                 back: `freshen reset {device}`, and if it does not know that name, with --forget"
+            )));
+        }
         client.keys.keyring.forget(device)?;
         return Err(error.context("not owned; the device has been told to reset"));
     }
