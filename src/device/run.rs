@@ -329,14 +329,15 @@ impl Device {
                 self.denied(resource, &subject, peer, now);
                 (response, None)
             }
+            Answer::Refused(response) => {
+                self.refused(&response, &subject, peer, now);
+                (response, None)
+            }
             Answer::Write(write, pending) => (self.write(write, &pending, peer, now), None),
             Answer::Roles(change, pending) => {
                 (self.change_roles(change, &pending, peer, now), None)
             }
-            Answer::Order(command, pending) => {
-                tracing::info!("{} at {} asks: {:?}", command.asker, peer.remote, command.ask);
-                (self.order(command, &pending, now), None)
-            }
+            Answer::Order(command, pending) => (self.order(command, &pending, peer, now), None),
         };
         if let Some(spoken) = spoken {
             let code = response.code.0;
@@ -346,17 +347,20 @@ impl Device {
         self.coap.respond(ticket, response, topic, now.mono);
     }
 
-    fn order(&mut self, command: update::Command, pending: &Pending, now: Now) -> Response {
+    fn order(
+        &mut self,
+        command: update::Command,
+        pending: &Pending,
+        peer: Peer,
+        now: Now,
+    ) -> Response {
         let result = self.take(Input::Command(command.clone()), now);
         let refusal = result.as_ref().err().map(ToString::to_string);
-        self.audit_order(&command, refusal, now);
+        self.audit_order(&command, peer, refusal, now);
         let site = self.records.site(&[], self.secure.is_onboarding(), now);
         match result {
             Ok(()) => pending.done(&site, None),
-            Err(Rejected::Refused(refusal)) => {
-                tracing::info!("refused: {refusal}");
-                pending.done(&site, Some(&refusal))
-            }
+            Err(Rejected::Refused(refusal)) => pending.done(&site, Some(&refusal)),
             Err(rejected @ Rejected::NotDurable(_)) => {
                 tracing::error!("{rejected}");
                 Pending::not_durable()

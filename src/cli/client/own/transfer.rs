@@ -13,7 +13,7 @@ use crate::cli::client::access::{self, CERTIFICATE_SUITES};
 use crate::cli::client::keyring::Device;
 use crate::cli::client::locate::Place;
 use crate::cli::client::svr::{
-    self, ACL, CRED, CSR, Conversation, DOXM, PSTAT, ROLES, SDI, SP, entry, href, optional,
+    self, ACL, AEL, CRED, CSR, Conversation, DOXM, PSTAT, ROLES, SDI, SP, entry, href, optional,
     permission,
 };
 use crate::cli::client::talk::Client;
@@ -170,7 +170,7 @@ fn first_entries(own: Uuid, place: &Place, with_domain: bool) -> Vec<Value> {
     use permission::{ALL, DELETE, RETRIEVE, UPDATE};
     vec![
         entry(owner(), mine, ALL),
-        entry(owner(), vec![href(SP), href(ROLES)], RETRIEVE | UPDATE | DELETE),
+        entry(owner(), vec![href(SP), href(ROLES), href(AEL)], RETRIEVE | UPDATE | DELETE),
         entry(owner(), vec![href(CSR)], RETRIEVE),
         entry(svr::connection_subject("anon-clear"), seen, RETRIEVE),
     ]
