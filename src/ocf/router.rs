@@ -141,6 +141,8 @@ pub enum Answer {
     Roles(RoleChange, Pending),
     /// The asker may not do this; send the response, and let the owner know of it.
     Denied(Response, Resource),
+    /// An order that cannot be meant or not be taken now; the same.
+    Refused(Response),
     /// Send nothing (a multicast request that is not for us).
     Silence,
 }
@@ -201,10 +203,10 @@ fn answered(site: &Site<'_>, subject: &Subject, request: Request) -> Result<Answ
             Ok(Answer::Reply(response, resource.topic().map(|_| resource)))
         }
         Code::POST if resource == Resource::SoftwareUpdate => {
-            ordered(site, subject, resource, request)
+            Ok(ordered(site, subject, resource, request).unwrap_or_else(Answer::Refused))
         }
         Code::POST if resource == Resource::ProvisioningStatus => {
-            provisioned(site, subject, resource, request)
+            Ok(provisioned(site, subject, resource, request).unwrap_or_else(Answer::Refused))
         }
         Code::POST if resource.is_writable() => written(subject, resource, request),
         Code::DELETE if resource.has_entries() => written(subject, resource, request),

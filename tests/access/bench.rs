@@ -111,7 +111,9 @@ impl Bench {
     ) -> Option<Response> {
         let endpoints = ["coap://192.0.2.1:5683".to_owned(), "coaps://192.0.2.1:5684".to_owned()];
         match answer(&self.site(&endpoints), subject, reception, request) {
-            Answer::Reply(response, _) | Answer::Denied(response, _) => Some(response),
+            Answer::Reply(response, _)
+            | Answer::Denied(response, _)
+            | Answer::Refused(response) => Some(response),
             Answer::Silence => None,
             Answer::Write(write, pending) => {
                 let refusal = self.input(Input::Write(write)).err();

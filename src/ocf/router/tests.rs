@@ -70,7 +70,9 @@ impl Bench {
     ) -> Option<Response> {
         let site = self.site();
         match answer(&site, subject, reception, request) {
-            Answer::Reply(response, _) | Answer::Denied(response, _) => Some(response),
+            Answer::Reply(response, _)
+            | Answer::Denied(response, _)
+            | Answer::Refused(response) => Some(response),
             Answer::Silence => None,
             Answer::Write(..) | Answer::Roles(..) => unreachable!("nothing here writes these"),
             Answer::Order(command, pending) => {
