@@ -38,6 +38,7 @@ struct Counts {
     expected: AtomicU64,
     attempt: AtomicU32,
     trouble: Mutex<Option<String>>,
+    waits_for: Mutex<Option<String>>,
 }
 
 impl Progress {
@@ -66,6 +67,16 @@ impl Progress {
     /// What went wrong last, in words; `None` while all is well.
     pub fn trouble(&self) -> Option<String> {
         self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Why the worker waits although it could go on, in words; `None` while it does not.
+    pub fn waits_for(&self) -> Option<String> {
+        self.0.waits_for.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The worker waits for somebody's leave, or no longer.
+    pub fn set_waits_for(&self, words: Option<String>) {
+        *self.0.waits_for.lock().unwrap_or_else(PoisonError::into_inner) = words;
     }
 
     /// `bytes` more are done.

@@ -77,6 +77,30 @@ fn tell_systemd(state: NotifyState<'_>) {
     }
 }
 
+/// The service manager ends a process that falls silent (systemd's `WatchdogSec`): this loop speaks
+/// while it turns.
+struct Watchdog {
+    every: Option<Duration>,
+    next: Instant,
+}
+
+impl Watchdog {
+    /// Twice within the time that the service manager allows.
+    fn new() -> Self {
+        Self { every: sd_notify::watchdog_enabled().map(|limit| limit / 2), next: Instant::ZERO }
+    }
+
+    /// Speaks when it is time; says when it will be again.
+    fn feed(&mut self, now: Instant) -> Option<Instant> {
+        let every = self.every?;
+        if self.next <= now {
+            tell_systemd(NotifyState::Watchdog);
+            self.next = now + every;
+        }
+        Some(self.next)
+    }
+}
+
 pub(super) struct Device {
     pub(super) records: Records,
     pub(super) coap: coap::Endpoint,
@@ -158,9 +182,10 @@ impl Device {
 
     async fn live(&mut self, terminate: &mut Signal, interrupt: &mut Signal, button: &mut Signal) {
         let mut inbox = Inbox::new();
+        let mut watchdog = Watchdog::new();
         loop {
             let now = clock::now();
-            let deadline = self.deadline(now);
+            let deadline = self.deadline(now).into_iter().chain(watchdog.feed(now.mono)).min();
             tokio::select! {
                 () = self.sockets.ready() => self.receive(&mut inbox),
                 (work, report) = self.workshop.report() => {
@@ -181,8 +206,8 @@ impl Device {
 
     /// When to wake at the latest: the nearest of everything that is ever waited for.
     fn deadline(&self, now: Now) -> Option<Instant> {
-        let engine =
-            update::next_wake(self.records.update.state(), now).map(|wait| now.mono + wait);
+        let engine = update::next_wake(self.records.update.state(), &self.rules, now)
+            .map(|wait| now.mono + wait);
         [
             engine,
             self.coap.deadline().map(|(at, _)| at),
@@ -241,7 +266,12 @@ impl Device {
         }
         let progressed =
             self.workshop.progress().is_some_and(|work| self.records.meter.read(work, now.mono));
-        if progressed {
+        let waits = update::waits_for_window(self.records.update.state(), &self.rules, now);
+        let deferred = waits.is_some_and(|opens| {
+            let opens = opens.format("%Y-%m-%dT%H:%MZ");
+            self.records.meter.defer(Some(format!("waits for the maintenance window, {opens}")))
+        });
+        if progressed || deferred {
             self.tell(Resource::UpdateStatus, Notify::NonConfirmable, now);
         }
         if now.mono - self.interfaces_read >= INTERFACES_EVERY {
@@ -256,7 +286,8 @@ impl Device {
         loop {
             self.drain(now);
             self.finish_reset(now);
-            if !update::is_due(self.records.update.state(), now) || self.held.is_some() {
+            if !update::is_due(self.records.update.state(), &self.rules, now) || self.held.is_some()
+            {
                 break;
             }
             if self.take(Input::Tick, now).is_err() {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use url::Url;
+
 /// What a device may fetch from, and how long it waits.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -14,6 +16,10 @@ pub struct Settings {
     pub allow_ports: Vec<u16>,
     /// The URL for an empty `purl`; empty when there is none.
     pub builtin_url: String,
+    /// Other places with the same files, asked in turn when one cannot be reached. Each is the URL of a
+    /// directory, ends in `/`, and stands for the directory of the envelope. Their hosts need no leave
+    /// in [`Self::allow_hosts`].
+    pub mirrors: Vec<Url>,
     /// Whom https servers must be certified by.
     pub roots: Roots,
     /// The most that is taken from the network, bytes a second; 0 for no limit.
@@ -34,6 +40,7 @@ impl Default for Settings {
             allow_schemes: vec!["https".into(), "coaps".into()],
             allow_ports: vec![],
             builtin_url: String::new(),
+            mirrors: vec![],
             roots: Roots::WebPki,
             bandwidth_max: 0,
             private_addresses: false,

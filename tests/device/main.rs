@@ -13,4 +13,5 @@ mod main_job;
 mod nginx;
 mod ownership;
 mod tool;
+mod trials;
 mod wire;

@@ -38,7 +38,7 @@ impl Bench {
         Site {
             about: &self.about,
             state: &self.state,
-            progress: Progress::default(),
+            progress: &NO_PROGRESS,
             endpoints: &self.endpoints,
             guard: self.security.as_ref().map(|state| Guard {
                 state,
