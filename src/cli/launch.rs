@@ -41,41 +41,30 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<()> {
+    let own = std::env::current_exe().context("cannot find myself")?;
     loop {
-        let chosen = match choose(&args.state, &args.agent) {
-            Ok(chosen) => chosen,
+        let agent = match choose(&args.state, &args.agent) {
+            Ok(agent) => agent.unwrap_or_else(|| own.clone()),
             // A disk that does not even let us count still has an agent on it that may help.
             Err(error) => {
                 tracing::error!("{error:#}; starting the agent that was there from the beginning");
-                None
+                break;
             }
         };
-        let own = std::env::current_exe().context("cannot find myself")?;
-        let mut command = Command::new(chosen.as_ref().unwrap_or(&own));
-        command.arg("device").arg("--state").arg(&args.state).args(&args.rest);
-        match &chosen {
-            Some(agent) => command.env(LAUNCHED, agent),
-            None => command.env_remove(LAUNCHED),
-        };
-        let error = command.exec();
-        match chosen {
-            // It was counted; the next round has one less, or the old slot.
-            Some(agent) if is_on_trial(&args.state) => {
-                tracing::error!("{} cannot be started: {error}", agent.display());
-            }
-            Some(agent) => {
-                tracing::error!("{} cannot be started: {error}", agent.display());
-                let error = command_of(&own, &args).exec();
-                return Err(error).with_context(|| own.display().to_string());
-            }
-            None => return Err(error).with_context(|| own.display().to_string()),
+        let error = command(&agent, &args).env(LAUNCHED, &agent).exec();
+        tracing::error!("{} cannot be started: {error}", agent.display());
+        // On trial it was counted: the next round has one less, or the old slot.
+        if !is_on_trial(&args.state) {
+            break;
         }
     }
+    let error = command(&own, &args).env_remove(LAUNCHED).exec();
+    Err(error).with_context(|| format!("cannot start {}", own.display()))
 }
 
-fn command_of(own: &Path, args: &Args) -> Command {
-    let mut command = Command::new(own);
-    command.arg("device").arg("--state").arg(&args.state).args(&args.rest).env_remove(LAUNCHED);
+fn command(agent: &Path, args: &Args) -> Command {
+    let mut command = Command::new(agent);
+    command.arg("device").arg("--state").arg(&args.state).args(&args.rest);
     command
 }
 

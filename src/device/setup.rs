@@ -33,7 +33,7 @@ const LEISURE: Duration = Duration::from_secs(2);
 /// Critical options of OCF: the versions of the content format asked for and sent.
 const OCF_OPTIONS: [u16; 2] = [2049, 2053];
 
-/// In the environment of an agent that `freshen launch` has started: where that is.
+/// In the environment of an agent that `freshen launch` has started: which one that is.
 pub const LAUNCHED: &str = "FRESHEN_LAUNCHED";
 
 /// What kept a device from starting.

@@ -152,7 +152,7 @@ impl Installer {
     /// [`Error::HealthFailed`] with how it ended last.
     pub fn health(&self, deadline: Instant, cancel: &Cancel) -> Result<(), Error> {
         if let Place::Program(program) = &self.place
-            && program.waits_for_restart(cancel)?
+            && program.ask_until(deadline, cancel)?
         {
             let why = "was not run: the system came back with the old software";
             return Err(Error::HealthFailed(why.into()));
@@ -229,11 +229,12 @@ impl Installer {
         };
         match &self.place {
             Place::Program(program) if program.needs_restarts() => {
+                let deadline = || clock::now().mono + *activate_timeout;
                 // A restart that has happened already is not asked for again.
-                if program.waits_for_restart(cancel)? {
+                if program.ask_until(deadline(), cancel)? {
                     run()?;
                 }
-                program.wait_for_restart(*activate_timeout, cancel)
+                program.wait_for_restart(deadline(), cancel)
             }
             _ => run(),
         }

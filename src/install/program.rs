@@ -16,6 +16,7 @@ use super::marker::{self, Marker};
 use super::run::{self, Failed, Listener};
 use super::{Error, Program};
 use crate::clock;
+use crate::clock::Instant;
 use crate::package::{Digest, Manifest};
 use crate::worker::{Cancel, Progress};
 
@@ -101,18 +102,27 @@ impl Programmed {
         Ok(boot.is_new != switched)
     }
 
+    /// As [`Self::waits_for_restart`]; a system that is going down, or has just come up, is asked again.
+    pub(super) fn ask_until(&self, deadline: Instant, cancel: &Cancel) -> Result<bool, Error> {
+        loop {
+            match self.waits_for_restart(cancel) {
+                Err(Error::InstallerFailed { .. }) if clock::now().mono < deadline => {
+                    std::thread::sleep(BOOTED_PAUSE);
+                }
+                answer => return answer,
+            }
+        }
+    }
+
     /// Waits for the restart that the activate command has begun, which ends this process as well.
-    pub(super) fn wait_for_restart(&self, limit: Duration, cancel: &Cancel) -> Result<(), Error> {
-        let deadline = clock::now().mono + limit;
-        while self.waits_for_restart(cancel)? {
+    pub(super) fn wait_for_restart(&self, deadline: Instant, cancel: &Cancel) -> Result<(), Error> {
+        while self.ask_until(deadline, cancel)? {
             if cancel.is_cancelled() {
                 return Err(Error::Cancelled);
             }
             if clock::now().mono >= deadline {
-                return Err(Error::ActivateFailed(format!(
-                    "did not restart the system within {} s",
-                    limit.as_secs()
-                )));
+                let why = "was run, and the system goes on with what was booted before";
+                return Err(Error::ActivateFailed(why.into()));
             }
             std::thread::sleep(BOOTED_PAUSE);
         }

@@ -6,6 +6,7 @@
 mod bench;
 #[path = "../fetch/certs.rs"]
 mod certs;
+mod installers;
 mod lives;
 mod main_job;
 #[allow(dead_code, reason = "the log is for other tests")]

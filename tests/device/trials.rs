@@ -80,7 +80,7 @@ impl Drop for Service {
 
 struct Device<'a> {
     vendor: &'a Vendor,
-    name: String,
+    way: usize,
     state: PathBuf,
     address: String,
     sequence: u64,
@@ -88,8 +88,9 @@ struct Device<'a> {
 }
 
 impl<'a> Device<'a> {
-    fn start(vendor: &'a Vendor, name: &str) -> Self {
-        let state = vendor.path(name);
+    fn start(vendor: &'a Vendor, way: usize) -> Self {
+        let name = format!("way-{way}");
+        let state = vendor.path(&name);
         fs::create_dir_all(&state).unwrap();
         let config = vendor.path(&format!("{name}.toml"));
         let settings =
@@ -100,13 +101,13 @@ impl<'a> Device<'a> {
         let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
         let service = Service::start(&state, &config, &address);
-        Self { vendor, name: name.into(), state, address, sequence: 0, _service: service }
+        Self { vendor, way, state, address, sequence: 0, _service: service }
     }
 
     /// Publishes the next release and sees the update to its end.
     fn update(&mut self, agent: &str, health: &str) -> Value {
         self.sequence += 1;
-        let version = format!("{}-{}", self.name, self.sequence);
+        let version = format!("{}.0.{}", self.way, self.sequence);
         let tree = self.vendor.path(&format!("tree-{version}"));
         fs::create_dir_all(tree.join("bin")).unwrap();
         fs::write(tree.join("version"), &version).unwrap();
@@ -157,10 +158,10 @@ impl<'a> Device<'a> {
 /// One device: a good agent, then one that is no good again and again, then a good one.
 fn fail_again_and_again(vendor: &Vendor, way: usize, times: u64) {
     let (what, agent, health) = WAYS[way];
-    let mut device = Device::start(vendor, &format!("way-{way}"));
+    let mut device = Device::start(vendor, way);
     assert_eq!(device.update(GOOD, "exit 0")["swupdateresult"], 1, "{}", device.log());
     let good = device.runs();
-    assert_eq!(good, format!("way-{way}-1"));
+    assert_eq!(good, format!("{way}.0.1"));
     for n in 1..=times {
         let value = device.update(agent, health);
         assert_eq!(value["swupdateresult"], 8, "{what}, {n}: {}", device.log());
@@ -168,7 +169,7 @@ fn fail_again_and_again(vendor: &Vendor, way: usize, times: u64) {
         assert!(!device.state.join("trial").exists(), "{what}, {n}");
     }
     assert_eq!(device.update(GOOD, "exit 0")["swupdateresult"], 1, "{}", device.log());
-    assert_eq!(device.runs(), format!("way-{way}-{}", times + 2));
+    assert_eq!(device.runs(), format!("{way}.0.{}", times + 2));
 }
 
 fn roll_back_all(times_each: u64) {
