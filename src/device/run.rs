@@ -22,6 +22,7 @@ use crate::dtls;
 use crate::net::{Arrival, Inbox, Path, Service, Sockets};
 use crate::ocf::{self, Answer, Pending, Resource};
 use crate::update::{self, Effect, Input, Report, Rules, State, WorkId};
+use crate::worker::Progress;
 
 /// How long to wait before a report that could not be committed is tried again.
 const COMMIT_AGAIN: Duration = Duration::from_secs(1);
@@ -266,11 +267,8 @@ impl Device {
         }
         let progressed =
             self.workshop.progress().is_some_and(|work| self.records.meter.read(work, now.mono));
-        let waits = update::waits_for_window(self.records.update.state(), &self.rules, now);
-        let deferred = waits.is_some_and(|opens| {
-            let opens = opens.format("%Y-%m-%dT%H:%MZ");
-            self.records.meter.defer(Some(format!("waits for the maintenance window, {opens}")))
-        });
+        let deferred = self.deferred(now);
+        let deferred = self.records.meter.defer(deferred);
         if progressed || deferred {
             self.tell(Resource::UpdateStatus, Notify::NonConfirmable, now);
         }
@@ -279,6 +277,14 @@ impl Device {
             self.sockets.refresh();
         }
         self.settle(now);
+    }
+
+    /// What the start of an installation waits for, in words.
+    fn deferred(&self, now: Now) -> Option<String> {
+        let opens = update::waits_for_window(self.records.update.state(), &self.rules, now);
+        let opens = opens.map(|opens| opens.format("waits for the maintenance window, %FT%RZ"));
+        let leave = || self.workshop.progress().and_then(Progress::waits_for);
+        opens.map(|words| words.to_string()).or_else(leave)
     }
 
     /// Carries on until nothing is left to do now: the engine's next stages, answers, datagrams.

@@ -22,7 +22,7 @@ impl Meter {
         &self.shown
     }
 
-    /// What the engine waits for, in words; says whether that has changed.
+    /// What the start of an installation waits for, in words; says whether that has changed.
     pub(super) fn defer(&mut self, deferred: Option<String>) -> bool {
         let changed = self.shown.deferred != deferred;
         self.shown.deferred = deferred;
@@ -57,7 +57,7 @@ impl Meter {
             rate: u64::try_from(rate).unwrap_or(u64::MAX),
             attempt: work.attempt(),
             trouble: work.trouble(),
-            deferred: work.waits_for(),
+            deferred: self.shown.deferred.clone(),
         };
         self.last = Some((now, done));
         let changed = shown != self.shown;

@@ -9,6 +9,7 @@ mod certs;
 mod installers;
 mod lives;
 mod main_job;
+mod manners;
 #[allow(dead_code, reason = "the log is for other tests")]
 #[path = "../fetch/nginx.rs"]
 mod nginx;
