@@ -4,8 +4,14 @@
 //! A download or an installation runs in a thread of its own and blocks there. The loop keeps a clone
 //! of [`Progress`] to show and of [`Cancel`] to stop it; neither ever blocks the loop.
 
+mod flushing;
+mod hashing;
+
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+pub use flushing::Flushing;
+pub use hashing::Hashing;
 
 /// Asks a worker to stop. Clones share one answer, and it never goes back.
 #[derive(Clone, Debug, Default)]
