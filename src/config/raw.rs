@@ -75,6 +75,9 @@ pub(super) struct Update {
     pub(super) allow_private: bool,
     pub(super) allow_loopback: bool,
     pub(super) bandwidth_max: Option<i64>,
+    pub(super) mirrors: Vec<String>,
+    pub(super) window: Option<String>,
+    pub(super) veto: Vec<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -82,7 +85,17 @@ pub(super) struct Update {
 pub(super) struct Install {
     pub(super) kind: Option<String>,
     pub(super) file: Option<String>,
+    pub(super) command: Vec<String>,
+    pub(super) write: Option<Vec<String>>,
+    pub(super) switch: Option<Vec<String>>,
+    pub(super) confirm: Option<Vec<String>>,
+    pub(super) roll_back: Option<Vec<String>>,
+    pub(super) discard: Option<Vec<String>>,
+    pub(super) booted: Option<Vec<String>>,
+    pub(super) program_timeout_s: Option<i64>,
+    pub(super) agent: Option<String>,
     pub(super) activate: Vec<String>,
+    pub(super) activate_timeout_s: Option<i64>,
     pub(super) health: Vec<String>,
     pub(super) health_timeout_s: Option<i64>,
     pub(super) confirm_timeout_s: Option<i64>,

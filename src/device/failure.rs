@@ -60,7 +60,8 @@ pub(super) fn install(error: &install::Error) -> Failure {
         E::NoSpace { .. } => FailureKind::NoSpace,
         E::NoMemory => FailureKind::NoMemory,
         E::PayloadChanged { .. } => FailureKind::Digest,
-        E::HealthFailed(_) => FailureKind::Trial,
+        E::HealthFailed(_) | E::TriesSpent(_) => FailureKind::Trial,
+        E::NothingToRollBackTo => FailureKind::NothingBefore,
         E::Cancelled => FailureKind::Cancelled,
         E::Disk { .. } | E::Damaged { .. } => FailureKind::Storage,
         E::Settings(_)
@@ -68,8 +69,8 @@ pub(super) fn install(error: &install::Error) -> Failure {
         | E::Unreadable(_)
         | E::Unfit(_)
         | E::NotWritten(_)
-        | E::NothingToRollBackTo
         | E::ActivateFailed(_)
+        | E::Vetoed(_)
         | E::InstallerFailed { .. } => FailureKind::Install,
     };
     Failure::new(kind, error)

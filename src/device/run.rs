@@ -22,6 +22,7 @@ use crate::dtls;
 use crate::net::{Arrival, Inbox, Path, Service, Sockets};
 use crate::ocf::{self, Answer, Memo, Pending, Resource};
 use crate::update::{self, Effect, Input, Report, Rules, State, WorkId};
+use crate::worker::Progress;
 
 /// How long to wait before a report that could not be committed is tried again.
 const COMMIT_AGAIN: Duration = Duration::from_secs(1);
@@ -74,6 +75,30 @@ pub async fn run(
 fn tell_systemd(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::warn!("cannot tell the service manager: {error}");
+    }
+}
+
+/// The service manager ends a process that falls silent (systemd's `WatchdogSec`): this loop speaks
+/// while it turns.
+struct Watchdog {
+    every: Option<Duration>,
+    next: Instant,
+}
+
+impl Watchdog {
+    /// Twice within the time that the service manager allows.
+    fn new() -> Self {
+        Self { every: sd_notify::watchdog_enabled().map(|limit| limit / 2), next: Instant::ZERO }
+    }
+
+    /// Speaks when it is time; says when it will be again.
+    fn feed(&mut self, now: Instant) -> Option<Instant> {
+        let every = self.every?;
+        if self.next <= now {
+            tell_systemd(NotifyState::Watchdog);
+            self.next = now + every;
+        }
+        Some(self.next)
     }
 }
 
@@ -164,9 +189,10 @@ impl Device {
 
     async fn live(&mut self, terminate: &mut Signal, interrupt: &mut Signal, button: &mut Signal) {
         let mut inbox = Inbox::new();
+        let mut watchdog = Watchdog::new();
         loop {
             let now = clock::now();
-            let deadline = self.deadline(now);
+            let deadline = self.deadline(now).into_iter().chain(watchdog.feed(now.mono)).min();
             tokio::select! {
                 () = self.sockets.ready() => self.receive(&mut inbox),
                 (work, report) = self.workshop.report() => {
@@ -187,8 +213,8 @@ impl Device {
 
     /// When to wake at the latest: the nearest of everything that is ever waited for.
     fn deadline(&self, now: Now) -> Option<Instant> {
-        let engine =
-            update::next_wake(self.records.update.state(), now).map(|wait| now.mono + wait);
+        let engine = update::next_wake(self.records.update.state(), &self.rules, now)
+            .map(|wait| now.mono + wait);
         [
             engine,
             self.coap.deadline().map(|(at, _)| at),
@@ -249,7 +275,9 @@ impl Device {
         }
         let progressed =
             self.workshop.progress().is_some_and(|work| self.records.meter.read(work, now.mono));
-        if progressed {
+        let deferred = self.deferred(now);
+        let deferred = self.records.meter.defer(deferred);
+        if progressed || deferred {
             self.tell(Resource::UpdateStatus, Notify::NonConfirmable, now);
         }
         if now.mono - self.interfaces_read >= INTERFACES_EVERY {
@@ -259,12 +287,21 @@ impl Device {
         self.settle(now);
     }
 
+    /// What the start of an installation waits for, in words.
+    fn deferred(&self, now: Now) -> Option<String> {
+        let opens = update::waits_for_window(self.records.update.state(), &self.rules, now);
+        let opens = opens.map(|opens| opens.format("waits for the maintenance window, %FT%RZ"));
+        let leave = || self.workshop.progress().and_then(Progress::waits_for);
+        opens.map(|words| words.to_string()).or_else(leave)
+    }
+
     /// Carries on until nothing is left to do now: the engine's next stages, answers, datagrams.
     fn settle(&mut self, now: Now) {
         loop {
             self.drain(now);
             self.finish_reset(now);
-            if !update::is_due(self.records.update.state(), now) || self.held.is_some() {
+            if !update::is_due(self.records.update.state(), &self.rules, now) || self.held.is_some()
+            {
                 break;
             }
             if self.take(Input::Tick, now).is_err() {

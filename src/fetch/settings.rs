@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use url::Url;
+
 use crate::dtls::ClientPolicy;
 
 /// What a device may fetch from, and how long it waits.
@@ -16,6 +18,10 @@ pub struct Settings {
     pub allow_ports: Vec<u16>,
     /// The URL for an empty `purl`; empty when there is none.
     pub builtin_url: String,
+    /// Other places with the same files, asked in turn when one cannot be reached. Each is the URL of a
+    /// directory, ends in `/`, and stands for the directory of the envelope. Their hosts need no leave
+    /// in [`Self::allow_hosts`].
+    pub mirrors: Vec<Url>,
     /// Whom https servers must be certified by.
     pub roots: Roots,
     /// What coaps servers are offered, and whom of them is believed. The name in their certificate has
@@ -39,6 +45,7 @@ impl Default for Settings {
             allow_schemes: vec!["https".into(), "coaps".into()],
             allow_ports: vec![],
             builtin_url: String::new(),
+            mirrors: vec![],
             roots: Roots::WebPki,
             coaps: ClientPolicy::default(),
             bandwidth_max: 0,

@@ -6,7 +6,7 @@ use freshen::coap::{Code, Reception, Request, Response, option};
 use freshen::ocf::security::{
     self, Effect, Fresh, Input, Method, OnboardingState, Secret, Security, Step, World,
 };
-use freshen::ocf::{About, Answer, Guard, Identified, Memo, Progress, Site, Subject, answer};
+use freshen::ocf::{About, Answer, Guard, Identified, Memo, NO_PROGRESS, Site, Subject, answer};
 use freshen::update::{self, State};
 use uuid::Uuid;
 
@@ -66,7 +66,7 @@ impl Bench {
             about: &self.about,
             state: &self.update,
             memo: &self.memo,
-            progress: Progress::default(),
+            progress: &NO_PROGRESS,
             endpoints,
             guard: Some(guard),
             now: Self::now(),

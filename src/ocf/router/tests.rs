@@ -47,7 +47,7 @@ impl Bench {
             about: &self.about,
             state: &self.state,
             memo: &self.memo,
-            progress: Progress::default(),
+            progress: &NO_PROGRESS,
             endpoints: &self.endpoints,
             guard: self.security.as_ref().map(|state| Guard {
                 state,
