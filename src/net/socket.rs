@@ -62,6 +62,9 @@ pub(super) struct Socket {
     pub(super) failed: Option<io::Error>,
 }
 
+/// Routers that what is asked of a group may pass: a site's, where they forward its groups at all.
+const GROUP_HOPS: u32 = 8;
+
 impl Socket {
     pub(super) fn open(
         address: SocketAddr,
@@ -81,6 +84,7 @@ impl Socket {
             socket.set_only_v6(true)?;
             setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &asks_where)?;
             socket.set_multicast_all_v6(false)?;
+            socket.set_multicast_hops_v6(GROUP_HOPS)?;
         }
         if address.port() == COAP_PORT {
             // Several devices share one machine and this port. Some programs set only one of the

@@ -21,7 +21,8 @@ mod watch;
 pub use pstat::provisioning_mode;
 pub use resource::{Resource, TOPICS};
 pub use router::{
-    About, Answer, Guard, Identified, Pending, Progress, Site, Subject, answer, readable, render,
+    About, Answer, Guard, Identified, NO_PROGRESS, Pending, Progress, Site, Subject, answer,
+    readable, render,
 };
 pub use softwareupdate::{Memo, result_code, state_word};
 pub use watch::changed;

@@ -124,6 +124,7 @@ pub fn result_code(outcome: &Outcome) -> u16 {
         | FailureKind::Trial
         | FailureKind::Cancelled
         | FailureKind::Interrupted
+        | FailureKind::NothingBefore
         | FailureKind::Storage => 8,
         FailureKind::Http(status) | FailureKind::Coap(status) => status.clamp(400, 600),
     }

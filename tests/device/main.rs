@@ -6,11 +6,14 @@
 mod bench;
 #[path = "../fetch/certs.rs"]
 mod certs;
+mod installers;
 mod lives;
 mod main_job;
+mod manners;
 #[allow(dead_code, reason = "the log is for other tests")]
 #[path = "../fetch/nginx.rs"]
 mod nginx;
 mod ownership;
 mod tool;
+mod trials;
 mod wire;

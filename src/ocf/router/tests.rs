@@ -47,7 +47,7 @@ impl Bench {
             about: &self.about,
             state: &self.state,
             memo: &self.memo,
-            progress: Progress::default(),
+            progress: &NO_PROGRESS,
             endpoints: &self.endpoints,
             guard: self.security.as_ref().map(|state| Guard {
                 state,
@@ -70,7 +70,9 @@ impl Bench {
     ) -> Option<Response> {
         let site = self.site();
         match answer(&site, subject, reception, request) {
-            Answer::Reply(response, _) | Answer::Denied(response, _) => Some(response),
+            Answer::Reply(response, _)
+            | Answer::Denied(response, _)
+            | Answer::Refused(response) => Some(response),
             Answer::Silence => None,
             Answer::Write(..) | Answer::Roles(..) => unreachable!("nothing here writes these"),
             Answer::Order(command, pending) => {

@@ -1,0 +1,138 @@
+//! Clocks that are wrong, windows, and ends that nobody wishes for.
+
+use chrono::DateTime;
+
+use super::*;
+use crate::clock::{Instant, Now};
+use crate::package::Digest;
+
+fn at(wall: &str) -> Now {
+    Now { wall: wall.parse().unwrap(), mono: Instant::ZERO }
+}
+
+fn waiting_for(time: &str) -> State {
+    let mut state = State::new("1.0.0", DateTime::UNIX_EPOCH);
+    state.order.stage = Some(Stage::Upgrade);
+    state.order.at = time.parse().unwrap();
+    state.order.waiting = true;
+    state
+}
+
+fn staged() -> State {
+    let mut state = waiting_for("2026-01-09T00:00:00Z");
+    state.order.waiting = false;
+    let source = String::new();
+    let job = Job {
+        door: Door::SoftwareUpdate,
+        asker: String::new(),
+        source: source.clone(),
+        stage: Stage::Upgrade,
+        restarts: 0,
+    };
+    let offer = Offer {
+        package: Digest([1; 32]),
+        sequence: 1,
+        version: "1.1.0".into(),
+        size: 1,
+        use_before: None,
+    };
+    state.phase = Phase::Staged(Stop { offer, source, job: Some(job) });
+    state
+}
+
+/// A device without a battery: the clock says 1970, then what a server told it.
+#[test]
+fn a_clock_that_is_wrong_at_boot_loses_nothing_and_fires_once_it_is_right() {
+    let (state, rules) = (waiting_for("2026-01-09T14:30:00Z"), Rules::default());
+    for early in ["1970-01-01T00:00:07Z", "2026-01-09T14:29:59Z"] {
+        assert!(!is_due(&state, &rules, at(early)), "{early}");
+        let wake = next_wake(&state, &rules, at(early)).unwrap();
+        assert!(!wake.is_zero() && wake <= WAKE_MAX, "it looks at the clock again: {wake:?}");
+    }
+    for late in ["2026-01-09T14:30:00Z", "2031-01-01T00:00:00Z"] {
+        assert!(is_due(&state, &rules, at(late)), "{late}");
+    }
+}
+
+/// The zone is how a time is written; what is kept and compared is the moment.
+#[test]
+fn the_same_moment_in_any_zone_is_the_same_order() {
+    for time in ["2026-01-09T14:30:00Z", "2026-01-10T04:30:00+14:00", "2026-01-09T02:30:00-12:00"] {
+        let state = waiting_for(time);
+        assert!(!is_due(&state, &Rules::default(), at("2026-01-09T14:29:59.999Z")), "{time}");
+        assert!(is_due(&state, &Rules::default(), at("2026-01-09T14:30:00Z")), "{time}");
+    }
+}
+
+/// Linux shows 23:59:59 twice, or half a second a second; neither fires early nor twice.
+#[test]
+fn a_leap_second_is_a_moment_like_others() {
+    let state = waiting_for("2016-12-31T23:59:60Z");
+    assert!(!is_due(&state, &Rules::default(), at("2016-12-31T23:59:59.999Z")));
+    assert!(is_due(&state, &Rules::default(), at("2016-12-31T23:59:60Z")));
+    assert!(is_due(&state, &Rules::default(), at("2017-01-01T00:00:00Z")));
+    let state = waiting_for("2017-01-01T00:00:00Z");
+    assert!(!is_due(&state, &Rules::default(), at("2016-12-31T23:59:60.999Z")));
+    assert!(is_due(&state, &Rules::default(), at("2017-01-01T00:00:00Z")));
+}
+
+#[test]
+fn what_is_ready_waits_for_the_window_and_is_looked_at_every_minute() {
+    let rules = Rules { window: Window::parse("02:00-04:00"), ..Rules::default() };
+    let state = staged();
+    for (wall, due) in [
+        ("2026-01-09T01:59:59Z", false),
+        ("2026-01-09T02:00:00Z", true),
+        ("2026-01-09T03:59:59Z", true),
+        ("2026-01-09T04:00:00Z", false),
+        // The clock steps into the window, and out of it.
+        ("2026-03-01T03:00:00Z", true),
+        ("1970-01-01T00:00:00Z", false),
+    ] {
+        assert_eq!(is_due(&state, &rules, at(wall)), due, "{wall}");
+        let wake = next_wake(&state, &rules, at(wall)).unwrap();
+        assert_eq!(wake.is_zero(), due, "{wall}");
+        assert!(wake <= WAKE_MAX);
+    }
+    let opens = waits_for_window(&state, &rules, at("2026-01-09T05:00:00Z"));
+    assert_eq!(opens, Some("2026-01-10T02:00:00Z".parse().unwrap()));
+    assert!(is_due(&state, &Rules::default(), at("2026-01-09T05:00:00Z")));
+}
+
+#[test]
+fn what_waits_for_its_hour_is_cancelled_by_idle() {
+    let rules = Rules {
+        window: Window::parse("02:00-04:00"),
+        builtin_url: Some("https://v/a".into()),
+        ..Rules::default()
+    };
+    let idle = |wall| {
+        let ask = Ask::Schedule { source: String::new(), stage: None, at: at(wall).wall };
+        let command = Command { door: Door::SoftwareUpdate, asker: String::new(), ask };
+        step(&staged(), Input::Command(command), &rules, at(wall)).unwrap().next
+    };
+    assert!(idle("2026-01-09T05:00:00Z").phase.job().is_none());
+    assert!(idle("2026-01-09T03:00:00Z").phase.job().is_some(), "what runs is not stopped");
+}
+
+#[test]
+fn where_there_is_nothing_to_go_back_to_the_job_ends_and_says_so() {
+    let mut state = staged();
+    let Phase::Staged(Stop { offer, job: Some(job), .. }) = state.phase else { panic!() };
+    let work = WorkId(7);
+    let failure = Some(Failure::new(FailureKind::Trial, "the health command failed"));
+    state.phase = Phase::RollingBack { update: Update { offer, job, work }, failure };
+    let report = |kind, words| {
+        let report = Report::RolledBack(Err(Failure::new(kind, words)));
+        let input = Input::Reported { work, report };
+        step(&state, input, &Rules::default(), at("2026-01-09T05:00:00Z")).unwrap().next
+    };
+    let next = report(FailureKind::Storage, "the disk refuses");
+    assert!(matches!(next.phase, Phase::RollingBack { .. }), "it is tried again");
+    let next = report(FailureKind::NothingBefore, "there is no earlier version");
+    assert_eq!(next.phase, Phase::Idle);
+    let Outcome::Failed(failure) = next.outcome else { panic!() };
+    assert_eq!(failure.kind, FailureKind::Trial);
+    assert_eq!(failure.detail, "the health command failed; and there is no earlier version");
+    assert_eq!(next.running, state.running);
+}
