@@ -320,7 +320,7 @@ fn a_reset_during_a_download_or_a_trial_leaves_the_old_software_and_no_order() {
         let order = |owner: &mut Tool, url: &str| {
             let order = cbor!({
                 "purl" => url, "swupdateaction" => "upgrade",
-                "updatetime" => chrono::Utc::now().to_rfc3339(),
+                "updatetime" => freshen::clock::now().wall.to_rfc3339(),
             });
             assert_eq!(owner.post(SWU, &order.unwrap()), Code::CHANGED, "{}", home.device.log());
         };

@@ -44,6 +44,8 @@ pub(crate) struct Device {
     pub(crate) clear: String,
     pub(crate) secure: String,
     pub(crate) di: String,
+    /// Whether it was owned when it started.
+    pub(crate) owned: bool,
 }
 
 impl Device {
@@ -72,6 +74,7 @@ impl Device {
         let ready: Value = serde_json::from_str(line).unwrap();
         let first = |name: &str| ready[name][0].as_str().unwrap().to_owned();
         let di = ready["di"].as_str().unwrap().to_owned();
-        Self { _process: process, clear: first("coap"), secure: first("coaps"), di }
+        let owned = ready["owned"] == true;
+        Self { _process: process, clear: first("coap"), secure: first("coaps"), di, owned }
     }
 }

@@ -49,7 +49,7 @@ fn an_update_is_followed_to_the_port_where_the_device_is_after_its_restart() {
     let owned = hosts.json("owner", &["own", &address(&found, "IPv4")]);
     let di = owned["device"].as_str().unwrap().to_owned();
     // Every package of this vendor ends the same way; what counts is that the end is heard.
-    let at = chrono::Utc::now() + chrono::TimeDelta::seconds(8);
+    let at = freshen::clock::now().wall + chrono::TimeDelta::seconds(8);
     let at = at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
     let update = ["update", &di, "--purl", "ftp://localhost/x", "--at", &at];
     let update = hosts.command("owner", &update).spawn().unwrap();
