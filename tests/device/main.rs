@@ -6,6 +6,7 @@
 mod bench;
 #[path = "../fetch/certs.rs"]
 mod certs;
+mod full;
 mod installers;
 mod lives;
 mod main_job;
