@@ -15,6 +15,7 @@ mod manners;
 #[path = "../fetch/nginx.rs"]
 mod nginx;
 mod ownership;
+mod side_by_side;
 mod tool;
 mod trials;
 mod wire;
