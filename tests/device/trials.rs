@@ -118,12 +118,12 @@ impl<'a> Device<'a> {
         make_executable(&tree.join("bin/agent"));
         let url = self.vendor.pack(&tree, &version, self.sequence);
         fs::remove_dir_all(tree).unwrap();
-        let order = serde_json::json!({
-            "purl": url,
-            "swupdateaction": "upgrade",
-            "updatetime": crate::lives::now(0),
-        });
         let taken = (0..600).any(|_| {
+            let order = serde_json::json!({
+                "purl": url,
+                "swupdateaction": "upgrade",
+                "updatetime": crate::lives::now(1),
+            });
             let taken = post(&self.uri(), &order).is_ok();
             thread::sleep(Duration::from_millis(if taken { 0 } else { 100 }));
             taken
