@@ -129,20 +129,25 @@ fn credentials(raw: raw::Credentials, base: &Path) -> Result<Credentials, Error>
     }
     let mut psk: Vec<PreSharedKey> = Vec::new();
     for entry in raw.psk {
-        let identity = text("credentials.psk.identity", Some(entry.identity), "")?;
-        if psk.iter().any(|known| known.identity == identity) {
-            return wrong("credentials.psk.identity", &identity, "each identity only once");
+        let entry = pre_shared_key("credentials.psk", entry)?;
+        if psk.iter().any(|known| known.identity == entry.identity) {
+            return wrong("credentials.psk.identity", &entry.identity, "each identity only once");
         }
-        let Some(key) = hex(&entry.key_hex).filter(|key| PSK_BYTES.contains(&key.len())) else {
-            let key = format!("credentials.psk.key_hex (of {identity})");
-            let (least, most) = PSK_BYTES.into_inner();
-            let expected = format!("{} to {} hexadecimal digits", least * 2, most * 2);
-            return Err(Error::Value { key, value: "(not shown)".into(), expected });
-        };
-        psk.push(PreSharedKey { identity, key: Secret::new(key) });
+        psk.push(entry);
     }
     let certificate = certified(keys, raw.cert, raw.key, raw.roots, base)?;
     Ok(Credentials { psk, certificate })
+}
+
+fn pre_shared_key(place: &str, raw: raw::PreSharedKey) -> Result<PreSharedKey, Error> {
+    let identity = text(&format!("{place}.identity"), Some(raw.identity), "")?;
+    let Some(key) = hex(&raw.key_hex).filter(|key| PSK_BYTES.contains(&key.len())) else {
+        let key = format!("{place}.key_hex (of {identity})");
+        let (least, most) = PSK_BYTES.into_inner();
+        let expected = format!("{} to {} hexadecimal digits", least * 2, most * 2);
+        return Err(Error::Value { key, value: "(not shown)".into(), expected });
+    };
+    Ok(PreSharedKey { identity, key: Secret::new(key) })
 }
 
 /// All three or none.
@@ -201,6 +206,7 @@ fn update(raw: raw::Update, base: &Path) -> Result<Update, Error> {
             None | Some("webpki") => Ca::WebPki,
             Some(file) => Ca::Pem(pem("update.ca", file, base, "CERTIFICATE")?),
         },
+        coaps_psk: raw.coaps_psk.map(|psk| pre_shared_key("update.coaps_psk", psk)).transpose()?,
         allow_hosts: raw.allow_hosts,
         allow_schemes,
         allow_ports: raw.allow_ports.into_iter().map(port).collect::<Result<_, _>>()?,

@@ -117,7 +117,7 @@ pub struct Credentials {
     pub certificate: Option<Certified>,
 }
 
-/// A key shared with one client.
+/// A key shared with one client, or with a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreSharedKey {
     /// What the client calls itself.
@@ -137,8 +137,10 @@ pub struct Update {
     pub purl_max: usize,
     /// The keys that may sign packages, PEM.
     pub trust: Vec<String>,
-    /// Whom https servers must be certified by.
+    /// Whom https and coaps servers must be certified by.
     pub ca: Ca,
+    /// The key shared with coaps servers.
+    pub coaps_psk: Option<PreSharedKey>,
     /// Hosts that may be asked; empty: the one of [`Self::builtin_url`].
     pub allow_hosts: Vec<String>,
     /// Schemes that may be used.

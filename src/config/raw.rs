@@ -68,6 +68,7 @@ pub(super) struct Update {
     pub(super) purl_max: Option<i64>,
     pub(super) trust: Vec<String>,
     pub(super) ca: Option<String>,
+    pub(super) coaps_psk: Option<PreSharedKey>,
     pub(super) allow_hosts: Vec<String>,
     pub(super) allow_schemes: Option<Vec<String>>,
     pub(super) allow_ports: Vec<i64>,

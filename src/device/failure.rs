@@ -12,7 +12,7 @@ pub(super) fn fetch(error: &fetch::Error) -> Failure {
     let kind = match error {
         E::Settings(_) | E::Disk { .. } => FailureKind::Storage,
         E::BadUrl { .. } => FailureKind::BadUrl,
-        E::UnsupportedScheme(_) => FailureKind::UnsupportedScheme,
+        E::UnsupportedScheme(_) | E::NoCredentials => FailureKind::UnsupportedScheme,
         E::HostNotAllowed(_) | E::Redirect(_) => FailureKind::SourceRefused,
         E::NameUnknown(_) => FailureKind::NameUnknown,
         E::ConnectionLost { .. } | E::Tls { .. } | E::TimedOut { .. } | E::BadAnswer { .. } => {

@@ -16,11 +16,11 @@ use super::sleep;
 use super::watchers::Meter;
 use super::workshop::Workshop;
 use crate::clock::{self, Instant, Now};
-use crate::coap::{self, Notify, Peer, Reception, Request, Response, Ticket};
+use crate::coap::{self, Code, Notify, Peer, Reception, Request, Response, Ticket, option};
 use crate::config::Settings;
 use crate::dtls;
 use crate::net::{Arrival, Inbox, Path, Service, Sockets};
-use crate::ocf::{self, Answer, Pending, Resource};
+use crate::ocf::{self, Answer, Memo, Pending, Resource};
 use crate::update::{self, Effect, Input, Report, Rules, State, WorkId};
 use crate::worker::Progress;
 
@@ -138,7 +138,13 @@ impl Device {
             }
         };
         let announced = update.state().clone();
-        let records = Records { about: parts.about, update, ownership, meter: Meter::default() };
+        let records = Records {
+            about: parts.about,
+            update,
+            ownership,
+            meter: Meter::default(),
+            memo: Memo::default(),
+        };
         let mut device = Self {
             records,
             coap: parts.coap,
@@ -231,6 +237,8 @@ impl Device {
             let now = clock::now();
             for arrival in inbox.arrivals() {
                 self.arrived(&arrival, now);
+                // One after the other: what waits for nothing stays in the processor's cache.
+                self.drain(now);
             }
             self.settle(now);
         }
@@ -357,38 +365,47 @@ impl Device {
         let endpoints =
             if Resource::needs_endpoints(&request) { self.endpoints(peer) } else { Vec::new() };
         let subject = self.secure.subject(peer, self.records.security(), now);
+        let spoken = tracing::enabled!(tracing::Level::DEBUG).then(|| spoken(&request));
         let site = self.records.site(&endpoints, self.secure.is_onboarding(), now);
-        let response = match ocf::answer(&site, &subject, reception, request) {
+        let (response, watched) = match ocf::answer(&site, &subject, reception, request) {
             Answer::Silence => return self.coap.ignore(ticket, now.mono),
-            Answer::Reply(response, watched) => {
-                let topic = watched.and_then(Resource::topic);
-                return self.coap.respond(ticket, response, topic, now.mono);
-            }
+            Answer::Reply(response, watched) => (response, watched),
             Answer::Denied(response, resource) => {
                 self.denied(resource, &subject, peer, now);
-                response
+                (response, None)
             }
-            Answer::Write(write, pending) => self.write(write, &pending, peer, now),
-            Answer::Roles(change, pending) => self.change_roles(change, &pending, peer, now),
-            Answer::Order(command, pending) => {
-                tracing::info!("{} at {} asks: {:?}", command.asker, peer.remote, command.ask);
-                self.order(command, &pending, now)
+            Answer::Refused(response) => {
+                self.refused(&response, &subject, peer, now);
+                (response, None)
             }
+            Answer::Write(write, pending) => (self.write(write, &pending, peer, now), None),
+            Answer::Roles(change, pending) => {
+                (self.change_roles(change, &pending, peer, now), None)
+            }
+            Answer::Order(command, pending) => (self.order(command, &pending, peer, now), None),
         };
-        self.coap.respond(ticket, response, None, now.mono);
+        if let Some(spoken) = spoken {
+            let code = response.code.0;
+            tracing::debug!("{}: {spoken}: {}.{:02}", peer.remote, code >> 5, code & 31);
+        }
+        let topic = watched.and_then(Resource::topic);
+        self.coap.respond(ticket, response, topic, now.mono);
     }
 
-    fn order(&mut self, command: update::Command, pending: &Pending, now: Now) -> Response {
+    fn order(
+        &mut self,
+        command: update::Command,
+        pending: &Pending,
+        peer: Peer,
+        now: Now,
+    ) -> Response {
         let result = self.take(Input::Command(command.clone()), now);
         let refusal = result.as_ref().err().map(ToString::to_string);
-        self.audit_order(&command, refusal, now);
+        self.audit_order(&command, peer, refusal, now);
         let site = self.records.site(&[], self.secure.is_onboarding(), now);
         match result {
             Ok(()) => pending.done(&site, None),
-            Err(Rejected::Refused(refusal)) => {
-                tracing::info!("refused: {refusal}");
-                pending.done(&site, Some(&refusal))
-            }
+            Err(Rejected::Refused(refusal)) => pending.done(&site, Some(&refusal)),
             Err(rejected @ Rejected::NotDurable(_)) => {
                 tracing::error!("{rejected}");
                 Pending::not_durable()
@@ -459,6 +476,21 @@ impl Device {
             })
             .collect()
     }
+}
+
+/// A request in words; never its body, which may hold keys.
+fn spoken(request: &Request) -> String {
+    let method = match request.code {
+        Code::GET if request.options.uint(option::OBSERVE) == Some(0) => "GET (observe)",
+        Code::GET => "GET",
+        Code::POST => "POST",
+        Code::DELETE => "DELETE",
+        _ => "another method",
+    };
+    let path: Vec<&str> = request.path().map(|segment| segment.unwrap_or("?")).collect();
+    let queries: Vec<&str> = request.queries().map(|query| query.unwrap_or("?")).collect();
+    let mark = if queries.is_empty() { "" } else { "?" };
+    format!("{method} /{}{mark}{}", path.join("/"), queries.join("&")).escape_debug().to_string()
 }
 
 /// The update's life story.

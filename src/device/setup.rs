@@ -7,7 +7,7 @@ use super::identity::Identity;
 use super::keeper::{Rejected, decode};
 use super::ownership::fresh;
 use super::pin::Pin;
-use super::policy::Configured;
+use super::policy::{self, Configured};
 use super::run::Ready;
 use super::secure::Secure;
 use super::workshop::Bench;
@@ -134,6 +134,7 @@ fn bench(settings: &Settings, directory: &Path) -> Result<Bench, Error> {
             config::Ca::WebPki => Roots::WebPki,
             config::Ca::Pem(text) => Roots::Pem(text.clone()),
         },
+        coaps: policy::of_downloads(update, &settings.credentials)?,
         bandwidth_max: update.bandwidth_max,
         mirrors: update.mirrors.clone(),
         private_addresses: update.allow_private,

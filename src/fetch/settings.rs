@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::dtls::ClientPolicy;
+
 /// What a device may fetch from, and how long it waits.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -22,6 +24,9 @@ pub struct Settings {
     pub mirrors: Vec<Url>,
     /// Whom https servers must be certified by.
     pub roots: Roots,
+    /// What coaps servers are offered, and whom of them is believed. The name in their certificate has
+    /// to be the host of the URL, whatever this says of it. Without suites no coaps server is asked.
+    pub coaps: ClientPolicy,
     /// The most that is taken from the network, bytes a second; 0 for no limit.
     pub bandwidth_max: u64,
     /// Whether names may lead to private addresses (RFC 1918, RFC 4193, RFC 6598). An address that is
@@ -42,6 +47,7 @@ impl Default for Settings {
             builtin_url: String::new(),
             mirrors: vec![],
             roots: Roots::WebPki,
+            coaps: ClientPolicy::default(),
             bandwidth_max: 0,
             private_addresses: false,
             loopback_addresses: false,

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::discovery::{Device, Discovery, Platform};
 use super::resource::{Resource, interface};
 use super::security::{self, Access, Change, OnboardingState, Role, RoleChange, Security, Write};
+use super::softwareupdate::Memo;
 use super::{body, discovery, introspection, pstat, softwareupdate, status};
 use crate::clock::Now;
 use crate::coap::{Code, Reception, Request, Response, option};
@@ -108,6 +109,8 @@ pub struct Site<'a> {
     pub about: &'a About,
     /// What the engine has on disk.
     pub state: &'a State,
+    /// What was shown of the state last.
+    pub memo: &'a Memo,
     /// How far the work is.
     pub progress: &'a Progress,
     /// Every endpoint that the asker could use, such as `coap://127.0.0.1:5683`.
@@ -146,6 +149,8 @@ pub enum Answer {
     Roles(RoleChange, Pending),
     /// The asker may not do this; send the response, and let the owner know of it.
     Denied(Response, Resource),
+    /// An order that cannot be meant or not be taken now; the same.
+    Refused(Response),
     /// Send nothing (a multicast request that is not for us).
     Silence,
 }
@@ -206,10 +211,10 @@ fn answered(site: &Site<'_>, subject: &Subject, request: Request) -> Result<Answ
             Ok(Answer::Reply(response, resource.topic().map(|_| resource)))
         }
         Code::POST if resource == Resource::SoftwareUpdate => {
-            ordered(site, subject, resource, request)
+            Ok(ordered(site, subject, resource, request).unwrap_or_else(Answer::Refused))
         }
         Code::POST if resource == Resource::ProvisioningStatus => {
-            provisioned(site, subject, resource, request)
+            Ok(provisioned(site, subject, resource, request).unwrap_or_else(Answer::Refused))
         }
         Code::POST if resource.is_writable() => written(subject, resource, request),
         Code::DELETE if resource.has_entries() => written(subject, resource, request),
@@ -307,6 +312,7 @@ fn represented_for(
         Resource::IntrospectionData => {
             introspection::data(&about.softwareupdate_href, about.purl_max)
         }
+        Resource::SoftwareUpdate if !baseline => site.memo.encoded(state),
         Resource::SoftwareUpdate => {
             body::encoded(&softwareupdate::Representation::new(state, baseline))
         }
