@@ -17,7 +17,7 @@ use crate::bench::{Vendor, make_executable, post, try_get};
 /// Ways to be no good: what it is, the agent, the health command.
 const WAYS: [(&str, &str, &str); 8] = [
     ("a health command that fails", GOOD, "echo no frames >&2; exit 1"),
-    ("a health command that hangs", GOOD, "sleep 1000"),
+    ("a health command that hangs", GOOD, "sleep 20"),
     ("a health command that is killed", GOOD, "kill -9 $$"),
     ("a server that cannot be reached", GOOD, "exec bash -c 'exec 3<>/dev/tcp/127.0.0.1/1'"),
     ("an agent that ends at once", "#!/bin/sh\nexit 1\n", "exit 0"),
@@ -26,7 +26,7 @@ const WAYS: [(&str, &str, &str); 8] = [
     (
         "an agent that is killed after a moment",
         "#!/bin/sh\nexec timeout -s KILL 0.4 FRESHEN \"$@\"\n",
-        "sleep 1000",
+        "sleep 20",
     ),
 ];
 
