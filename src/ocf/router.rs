@@ -327,7 +327,7 @@ fn represented_for(
             body::encoded(&pstat::Representation::new(&state.phase, security, baseline))
         }
         Resource::UpdateStatus => {
-            body::encoded(&status::Representation::new(state, &site.progress, baseline))
+            body::encoded(&status::Representation::new(state, site.progress, baseline))
         }
         _ => guarded(site, subject, resource, request, baseline)?,
     };
