@@ -60,7 +60,7 @@ fn every_example_in_the_explained_configuration_is_valid() {
         .filter_map(|line| line.strip_prefix("# "))
         .filter(|line| line.contains(" = ") && toml::from_str::<toml::Table>(line).is_ok())
         .collect();
-    assert_eq!(examples.len(), 18, "{examples:?}");
+    assert_eq!(examples.len(), 19, "{examples:?}");
     for example in examples {
         let key = example.split(" = ").next().unwrap();
         let own_line = EXPLAINED.lines().find(|line| line.starts_with(&format!("{key} = ")));

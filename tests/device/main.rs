@@ -6,6 +6,7 @@
 mod bench;
 #[path = "../fetch/certs.rs"]
 mod certs;
+mod full;
 mod installers;
 mod lives;
 mod main_job;
@@ -14,6 +15,7 @@ mod manners;
 #[path = "../fetch/nginx.rs"]
 mod nginx;
 mod ownership;
+mod side_by_side;
 mod tool;
 mod trials;
 mod wire;
