@@ -63,12 +63,22 @@ pub(super) fn overview(table: Table, manifest: &Manifest) -> Table {
         let text = moment.to_rfc3339_opts(SecondsFormat::Secs, true);
         if moment <= clock::now().wall { format!("{text}  expired") } else { text }
     });
+    let requires = match &*manifest.requires {
+        [] => "any version".to_owned(),
+        requires => requires.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "),
+    };
+    let approval = match manifest.needs_approval {
+        true => "installed only for an order given when it is known",
+        false => "not needed",
+    };
     table
         .row("version", &manifest.version)
         .row("sequence", manifest.sequence)
         .row("vendor id", manifest.identity.vendor)
         .row("class id", manifest.identity.class)
         .row("use before", use_before)
+        .row("over", requires)
+        .row("approval", approval)
         .row("digest", manifest.digest)
 }
 
@@ -143,6 +153,8 @@ fn json(inspection: &Inspection) -> serde_json::Value {
         "sequence": manifest.sequence,
         "vendor_id": manifest.identity.vendor,
         "class_id": manifest.identity.class,
+        "requires": manifest.requires.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "needs_approval": manifest.needs_approval,
         "use_before": manifest.use_before.map(|m| m.to_rfc3339_opts(SecondsFormat::Secs, true)),
         "digest": manifest.digest.to_string(),
         "signature_algorithms": inspection.signatures.iter().map(|(_, c)| *c).collect::<Vec<_>>(),

@@ -5,7 +5,7 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use zeroize::Zeroizing;
 
 use super::payload::{self, Payload, Treatment};
@@ -13,6 +13,7 @@ use super::table::{self, Table};
 use crate::clock;
 use crate::package::{
     Component, Description, Digest, ENVELOPE_BYTES_MAX, Format, Identity, SigningKey, Source,
+    VersionMatch,
 };
 
 /// Make a signed package of files or directories
@@ -50,6 +51,16 @@ pub(super) struct Args {
     /// Devices refuse it from this moment on: 2027-01-31, or 2027-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = moment)]
     use_before: Option<DateTime<Utc>>,
+    /// Only devices that run such a version install it: >=1.2, <2, =1.2.3; repeatable, all must hold
+    #[arg(long, value_name = "VERSIONS", value_parser = version_match)]
+    requires: Vec<VersionMatch>,
+    /// Devices install it only for an order that is given when they show it as available
+    #[arg(long)]
+    needs_approval: bool,
+    /// Allow a --sequence that leaves little room: more than ten years ahead of the time now, in
+    /// seconds. A device never goes back behind what it has installed
+    #[arg(long)]
+    far_sequence: bool,
     /// Where to write the envelope, such as site/cam.suit; payloads go into the same directory
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -138,6 +149,12 @@ impl<'a> Plan<'a> {
                 .try_into()
                 .context("the clock of this machine is before 1970: set it, or give --sequence")?,
         };
+        let far = now + TimeDelta::days(3653);
+        ensure!(
+            args.far_sequence || i64::try_from(sequence).is_ok_and(|it| it <= far.timestamp()),
+            "--sequence {sequence} leaves little room: devices refuse what is below it for ever; \
+             leave it out for the time now, or add --far-sequence if it is meant"
+        );
         if let Some(moment) = args.use_before {
             ensure!(
                 moment > now,
@@ -154,6 +171,8 @@ impl<'a> Plan<'a> {
             version: self.args.version.clone(),
             identity: Identity::new(&self.args.vendor, &self.args.class),
             use_before: self.args.use_before,
+            requires: self.args.requires.clone(),
+            needs_approval: self.args.needs_approval,
             components,
         }
     }
@@ -330,6 +349,11 @@ fn uri(name: &str) -> String {
             _ => format!("%{byte:02X}"),
         })
         .collect()
+}
+
+fn version_match(text: &str) -> Result<VersionMatch, String> {
+    VersionMatch::from_text(text)
+        .map_err(|_| "write it like >=1.2, >1.2, =1.2.3, <=1.9 or <2".to_owned())
 }
 
 pub(super) fn moment(text: &str) -> Result<DateTime<Utc>, String> {

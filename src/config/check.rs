@@ -194,6 +194,16 @@ fn update(raw: raw::Update, base: &Path) -> Result<Update, Error> {
             .iter()
             .map(|file| pem("update.trust", file, base, "PUBLIC KEY"))
             .collect::<Result<_, _>>()?,
+        trust_sets: match raw.trust_sets.filter(|reference| !reference.is_empty()) {
+            Some(reference) if !is_reference(&reference) => {
+                return wrong(
+                    "update.trust_sets",
+                    &reference,
+                    "a URL or the beginning of a file name, such as \"trust.\", without ? and #",
+                );
+            }
+            reference => reference,
+        },
         ca: match raw.ca.as_deref() {
             None | Some("webpki") => Ca::WebPki,
             Some(file) => Ca::Pem(pem("update.ca", file, base, "CERTIFICATE")?),
@@ -205,6 +215,12 @@ fn update(raw: raw::Update, base: &Path) -> Result<Update, Error> {
         allow_loopback: raw.allow_loopback,
         bandwidth_max: number("update.bandwidth_max", raw.bandwidth_max, 0, 0..=i64::MAX)?,
     })
+}
+
+/// A URI reference that a number can be appended to.
+fn is_reference(reference: &str) -> bool {
+    reference.len() <= 1024
+        && reference.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#\\".contains(&byte))
 }
 
 /// A path that no other resource has.

@@ -133,6 +133,8 @@ pub struct Update {
     pub purl_max: usize,
     /// The keys that may sign packages, PEM.
     pub trust: Vec<String>,
+    /// Where newer trust sets are, seen from the envelope; the number of the set is appended.
+    pub trust_sets: Option<String>,
     /// Whom https servers must be certified by.
     pub ca: Ca,
     /// Hosts that may be asked; empty: the one of [`Self::builtin_url`].

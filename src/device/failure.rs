@@ -60,17 +60,13 @@ pub(super) fn install(error: &install::Error) -> Failure {
         E::NoSpace { .. } => FailureKind::NoSpace,
         E::NoMemory => FailureKind::NoMemory,
         E::PayloadChanged { .. } => FailureKind::Digest,
-        E::HealthFailed(_) => FailureKind::Trial,
+        E::HealthFailed(_) | E::ActivateFailed(_) => FailureKind::Trial,
+        E::BadArchive { .. } | E::Unreadable(_) | E::Unfit(_) => FailureKind::Unfit,
         E::Cancelled => FailureKind::Cancelled,
         E::Disk { .. } | E::Damaged { .. } => FailureKind::Storage,
-        E::Settings(_)
-        | E::BadArchive { .. }
-        | E::Unreadable(_)
-        | E::Unfit(_)
-        | E::NotWritten(_)
-        | E::NothingToRollBackTo
-        | E::ActivateFailed(_)
-        | E::InstallerFailed { .. } => FailureKind::Install,
+        E::Settings(_) | E::NotWritten(_) | E::NothingToRollBackTo | E::InstallerFailed { .. } => {
+            FailureKind::Install
+        }
     };
     Failure::new(kind, error)
 }

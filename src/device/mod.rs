@@ -15,6 +15,7 @@ mod run;
 mod secure;
 mod setup;
 mod sleep;
+mod trust;
 mod watchers;
 mod workshop;
 

@@ -10,6 +10,7 @@ use super::pin::Pin;
 use super::policy::Configured;
 use super::run::Ready;
 use super::secure::Secure;
+use super::trust::Trusted;
 use super::workshop::Bench;
 use crate::coap;
 use crate::config::{self, Settings};
@@ -21,7 +22,7 @@ use crate::ocf::About;
 use crate::ocf::security::{self, Fresh, Security};
 use crate::package::{self, Trust};
 use crate::store::{self, Found, Ledger};
-use crate::update::{self, Failure, FailureKind, Outcome, Rules, State};
+use crate::update::{self, Failure, FailureKind, Floor, Outcome, Rules, State};
 
 /// Longest body that a device takes in blocks, bytes: a certificate chain and its frame.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -87,7 +88,7 @@ impl Parts {
     /// Reads what is kept below `directory`, opens the sockets, and builds the machines.
     pub(super) fn make(settings: Settings, directory: &Path) -> Result<Self, Error> {
         let bench = bench(&settings, directory)?;
-        let (ledger, state) = state(&settings, directory, &bench.installer)?;
+        let (ledger, state) = state(&settings, directory, &bench)?;
         let identity = Identity::load(directory)?;
         let (sockets, ready) = sockets(&settings, &identity)?;
         let rules = Rules {
@@ -120,7 +121,7 @@ impl Parts {
 
 fn bench(settings: &Settings, directory: &Path) -> Result<Bench, Error> {
     let update = &settings.update;
-    let trust = trust(&update.trust)?;
+    let trust = Trusted::open(trust(&update.trust)?, update.trust_sets.clone(), directory)?;
     let fetcher = Fetcher::new(fetch::Settings {
         allow_hosts: update.allow_hosts.clone(),
         allow_schemes: update.allow_schemes.clone(),
@@ -155,11 +156,7 @@ fn trust(pems: &[String]) -> Result<Trust, Error> {
 }
 
 /// What the last life left, or the state of a new device.
-fn state(
-    settings: &Settings,
-    directory: &Path,
-    installer: &Installer,
-) -> Result<(Ledger, State), Error> {
+fn state(settings: &Settings, directory: &Path, bench: &Bench) -> Result<(Ledger, State), Error> {
     let (ledger, found) = Ledger::open(directory, "update")?;
     let device = &settings.device;
     let mut state = State::new(&device.version, device.manufactured);
@@ -174,8 +171,11 @@ fn state(
     // Both copies are gone: the slot still says what runs, and everyone is told.
     let detail = "the stored state was damaged and has been made anew from what is installed";
     tracing::error!("{detail}");
-    if let Some(running) = installer.running()? {
-        state.running = update::Running { version: running.version, package: Some(running.digest) };
+    if let Some(running) = bench.installer.running()? {
+        let package = running.digest;
+        let epoch = bench.trust.epoch();
+        state.floor = running.sequence.map(|sequence| Floor { epoch, sequence, package });
+        state.running = update::Running { version: running.version, package: Some(package) };
     }
     state.outcome = Outcome::Failed(Failure::new(FailureKind::Storage, detail));
     Ok((ledger, state))

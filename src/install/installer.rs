@@ -38,6 +38,8 @@ pub struct Running {
     pub digest: Digest,
     /// As its manifest calls it.
     pub version: String,
+    /// The sequence number of its manifest; `None` where it was installed by an older freshen.
+    pub sequence: Option<u64>,
 }
 
 impl Installer {
@@ -64,7 +66,11 @@ impl Installer {
     /// [`Error::Disk`].
     pub fn running(&self) -> Result<Option<Running>, Error> {
         let running = self.place.running()?;
-        Ok(running.map(|(marker, _)| Running { digest: marker.manifest, version: marker.version }))
+        Ok(running.map(|(Marker { manifest: digest, version, sequence, .. }, _)| Running {
+            digest,
+            version,
+            sequence,
+        }))
     }
 
     /// Writes a version beside the one that runs, and reads it back. `payloads` is a directory with one

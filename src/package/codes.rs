@@ -45,6 +45,8 @@ pub(super) mod command {
     pub(in crate::package) const SET_COMPONENT_INDEX: i64 = 12;
     pub(in crate::package) const OVERRIDE_PARAMETERS: i64 = 20;
     pub(in crate::package) const FETCH: i64 = 21;
+    pub(in crate::package) const UPDATE_AUTHORIZED: i64 = 27;
+    pub(in crate::package) const VERSION: i64 = 28;
 }
 
 /// Parameters of a component.
@@ -55,6 +57,8 @@ pub(super) mod parameter {
     pub(in crate::package) const USE_BEFORE: i64 = 4;
     pub(in crate::package) const IMAGE_SIZE: i64 = 14;
     pub(in crate::package) const URI: i64 = 21;
+    pub(in crate::package) const UPDATE_PRIORITY: i64 = 27;
+    pub(in crate::package) const VERSION: i64 = 28;
     /// Ours (private use: below -255): how the payload becomes files; text, one of [`super::format`].
     /// Absent: the payload is the file.
     pub(in crate::package) const PAYLOAD_FORMAT: i64 = -256;
@@ -74,6 +78,7 @@ pub(super) mod trust_set {
     pub(in crate::package) const ROOT_THRESHOLD: i64 = 5;
     pub(in crate::package) const PACKAGE_KEYS: i64 = 6;
     pub(in crate::package) const PACKAGE_THRESHOLD: i64 = 7;
+    pub(in crate::package) const EPOCH: i64 = 8;
     /// ESP256 and Ed25519 in "COSE Algorithms".
     pub(in crate::package) const P256: i64 = -9;
     pub(in crate::package) const ED25519: i64 = -19;
@@ -102,6 +107,8 @@ pub(super) const COMPONENT_NAMES_MAX: usize = 8;
 pub(super) const COMPONENT_NAME_BYTES_MAX: usize = 255;
 /// Commands in all sequences together: 16 components need at most 8 each.
 pub(super) const COMMANDS_MAX: u64 = 512;
+/// Versions that a package may ask to run: a range, and exceptions.
+pub const VERSION_MATCHES_MAX: usize = 8;
 /// Bytes of a URI reference.
 pub(super) const URI_BYTES_MAX: usize = 1024;
 /// Signatures in an envelope: old and new key, old and new algorithm, and a few to spare.

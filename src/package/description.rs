@@ -10,8 +10,8 @@ use super::codes::{
 use super::envelope::Envelope;
 use super::signature::{self, NO_ADDITIONAL_DATA};
 use super::{
-    Component, Digest, Format, Identity, KeyError, Refusal, SigningKey, Source, inspect, verify,
-    version,
+    Component, Digest, Format, Identity, KeyError, Refusal, SigningKey, Source, VersionMatch,
+    inspect, verify, version,
 };
 
 /// What a vendor wants to say in a package.
@@ -25,6 +25,10 @@ pub struct Description {
     pub identity: Identity,
     /// After this moment no device installs it; whole seconds.
     pub use_before: Option<DateTime<Utc>>,
+    /// What must run on a device for it to be installed.
+    pub requires: Vec<VersionMatch>,
+    /// Whether somebody has to approve of this very package.
+    pub needs_approval: bool,
     /// What is installed, in this order. 1 to 16.
     pub components: Vec<Component>,
 }
@@ -40,7 +44,8 @@ pub enum SignError {
     Key(#[from] KeyError),
     /// A device would read something else than was meant.
     #[error(
-        "a device would not read this package as it is meant: use-before must be whole seconds"
+        "a device would not read this package as it is meant: use-before must be whole seconds, and \
+         each version match be given once"
     )]
     Misread,
 }
@@ -70,11 +75,14 @@ impl Description {
     pub fn sign(&self, key: &SigningKey) -> Result<Vec<u8>, SignError> {
         let envelope = self.envelope(key)?;
         let read = verify(&envelope, &key.trust(), &self.identity)?;
-        let Self { sequence, version, identity, use_before, components } = self;
+        let Self { sequence, version, identity, use_before, requires, needs_approval, components } =
+            self;
         let as_meant = read.sequence == *sequence
             && read.version == *version
             && read.identity == *identity
             && read.use_before == *use_before
+            && read.requires == *requires
+            && read.needs_approval == *needs_approval
             && read.components == *components;
         if as_meant { Ok(envelope) } else { Err(SignError::Misread) }
     }
@@ -166,6 +174,16 @@ impl Description {
         commands.act(command::CLASS_IDENTIFIER);
         if self.use_before.is_some() {
             commands.act(command::USE_BEFORE);
+        }
+        for wanted in &self.requires {
+            let (comparison, numbers) = wanted.numbers();
+            let list = Writer::default().array(2).int(comparison).array(numbers.len());
+            let list = numbers.iter().fold(list, |list, number| list.int(*number)).done();
+            commands.set(Writer::default().map(1).int(parameter::VERSION).bytes(&list));
+            commands.act(command::VERSION);
+        }
+        if self.needs_approval {
+            commands.act(command::UPDATE_AUTHORIZED);
         }
         for (index, component) in self.components.iter().enumerate() {
             commands.choose(index);

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::Digest;
+use super::{Digest, VersionMatch};
 
 /// Which devices a package is for (SUIT vendor and class identifiers).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,11 @@ pub struct Manifest {
     pub identity: Identity,
     /// After this moment it is not installed any more.
     pub use_before: Option<DateTime<Utc>>,
+    /// What must run on a device for it to be installed; all of it, at most
+    /// [`VERSION_MATCHES_MAX`](super::VERSION_MATCHES_MAX) a component.
+    pub requires: Vec<VersionMatch>,
+    /// Whether somebody has to approve of this very package (SUIT update-authorized).
+    pub needs_approval: bool,
     /// What is installed; all of it or nothing. 1 to 16.
     pub components: Vec<Component>,
 }

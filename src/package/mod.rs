@@ -22,7 +22,9 @@ mod trust_set;
 mod verify;
 mod version;
 
-pub use codes::{COMPONENTS_MAX, ENVELOPE_BYTES_MAX, TRUSTED_KEYS_MAX, ZSTD_WINDOW_LOG_MAX};
+pub use codes::{
+    COMPONENTS_MAX, ENVELOPE_BYTES_MAX, TRUSTED_KEYS_MAX, VERSION_MATCHES_MAX, ZSTD_WINDOW_LOG_MAX,
+};
 pub use description::{Description, SignError, add_signature};
 pub use digest::Digest;
 pub use manifest::{Component, Format, Identity, Manifest, Source};
@@ -30,7 +32,7 @@ pub use refusal::{Fault, Refusal};
 pub use trust::{Algorithm, KeyError, SigningKey, Trust};
 pub use trust_set::{TRUST_SET_BYTES_MAX, TrustSet, sign_trust_set};
 pub use verify::{Inspection, Verified, inspect, verify, verify_trust_set};
-pub use version::VERSION_CHARS_MAX;
+pub use version::{VERSION_CHARS_MAX, VersionMatch};
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use super::cbor::{Key, Reader};
 use super::codes::{URI_BYTES_MAX, format, parameter};
 use super::envelope::read_digest;
 use super::refusal::Fault;
-use super::{Digest, Format, Refusal};
+use super::{Digest, Format, Refusal, VersionMatch};
 
 /// The parameters of one component, or those of one command.
 #[derive(Default)]
@@ -17,6 +17,9 @@ pub(super) struct Parameters {
     pub(super) use_before: Option<u64>,
     /// Bytes.
     pub(super) size: Option<u64>,
+    /// What the next version condition asks for.
+    pub(super) version: Option<VersionMatch>,
+    priority: Option<i64>,
     digest: Option<Digest>,
     uri: Option<String>,
     format: Option<PayloadFormat>,
@@ -48,6 +51,11 @@ impl Parameters {
                 parameter::USE_BEFORE => read.use_before = Some(value.uint()?),
                 parameter::IMAGE_SIZE => read.size = Some(value.uint()?),
                 parameter::URI => read.uri = Some(read_uri(value)?),
+                parameter::UPDATE_PRIORITY => read.priority = Some(value.int()?),
+                parameter::VERSION => {
+                    read.version =
+                        Some(Reader::all("a version match", value.bytes()?, read_version_match)?);
+                }
                 parameter::PAYLOAD_FORMAT => read.format = Some(PayloadFormat::read(value)?),
                 parameter::UNPACKED_BYTES_MAX => read.unpacked_bytes_max = Some(value.uint()?),
                 code => return Err(value.unsupported("parameter", code)),
@@ -63,6 +71,9 @@ impl Parameters {
         add(&mut self.vendor, &other.vendor, "the vendor id")?;
         add(&mut self.class, &other.class, "the class id")?;
         add(&mut self.use_before, &other.use_before, "the use-before parameter")?;
+        add(&mut self.priority, &other.priority, "the priority of the update")?;
+        // One parameter makes one comparison; a range takes two, one after the other.
+        add(&mut self.version, &other.version, "the version match before its check")?;
         add(&mut self.size, &other.size, "the size of a payload")?;
         add(&mut self.digest, &other.digest, "the digest of a payload")?;
         add(&mut self.uri, &other.uri, "the URI of a payload")?;
@@ -117,6 +128,17 @@ impl PayloadFormat {
             _ => Err(reader.fault(Fault::WrongValue)),
         }
     }
+}
+
+/// `SUIT_Parameter_Version_Match`.
+fn read_version_match(reader: &mut Reader<'_>) -> Result<VersionMatch, Refusal> {
+    if reader.array()? != 2 {
+        return Err(reader.fault(Fault::WrongValue));
+    }
+    let comparison = reader.int()?;
+    let count = reader.array()?;
+    let numbers = (0..count).map(|_| reader.int()).collect::<Result<Vec<_>, _>>()?;
+    VersionMatch::from_numbers(comparison, numbers)
 }
 
 fn read_uuid(reader: &mut Reader<'_>) -> Result<Uuid, Refusal> {

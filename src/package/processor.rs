@@ -41,13 +41,15 @@ pub(super) fn process(
             processor.run(sequence, commands)?;
         }
     }
-    let (use_before, orders) = processor.finish(device)?;
+    let (conditions, orders) = processor.finish(device)?;
     Ok(Manifest {
         digest: envelope.digest,
         sequence: members.sequence,
         version: members.version.unwrap_or_else(|| members.sequence.to_string()),
         identity,
-        use_before: use_before.map(moment).transpose()?,
+        use_before: conditions.use_before.map(moment).transpose()?,
+        requires: conditions.requires,
+        needs_approval: conditions.needs_approval,
         components: with_integrated_payloads(orders, &envelope.integrated)?,
     })
 }

@@ -94,6 +94,12 @@ pub enum Refusal {
         /// The number of this document.
         found: u64,
     },
+    /// A trust set that lowers the epoch, or that raises it and keeps a package key.
+    #[error(
+        "the epoch of a trust set never falls, and grows only where all package keys are new: \
+         otherwise packages signed before would count as newer"
+    )]
+    TrustEpoch,
     /// Bytes that are not the ones that were signed.
     #[error("{of} was changed after signing: its digest differs")]
     Digest {

@@ -1,10 +1,10 @@
 //! Command sequences: the program in a manifest, run once.
 
 use super::cbor::{Next, Reader};
-use super::codes::{COMMANDS_MAX, REPORTING_POLICY_MAX, command};
+use super::codes::{COMMANDS_MAX, REPORTING_POLICY_MAX, VERSION_MATCHES_MAX, command};
 use super::parameters::Parameters;
 use super::refusal::Fault;
-use super::{Digest, Format, Identity, Refusal};
+use super::{Digest, Format, Identity, Refusal, VersionMatch};
 
 /// Which sequence is run; each allows some commands only.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,14 @@ pub(super) struct Order {
     pub(super) uri: String,
 }
 
+/// When it may be installed.
+pub(super) struct Conditions {
+    /// The earliest moment of expiry, seconds since 1970.
+    pub(super) use_before: Option<u64>,
+    pub(super) requires: Vec<VersionMatch>,
+    pub(super) needs_approval: bool,
+}
+
 /// The abstract machine of draft 6.4: the components, and what was said and done about each.
 pub(super) struct Processor {
     components: Vec<State>,
@@ -48,6 +56,8 @@ struct State {
     vendor_checked: bool,
     class_checked: bool,
     use_before_checked: bool,
+    requires: Vec<VersionMatch>,
+    needs_approval: bool,
     fetched: bool,
     image_checked: bool,
 }
@@ -154,14 +164,14 @@ impl Processor {
         }
     }
 
-    /// The earliest moment of expiry, and what to do for each component.
+    /// When it may be installed, and what to do for each component.
     pub(super) fn finish(
-        self,
+        mut self,
         device: Option<&Identity>,
-    ) -> Result<(Option<u64>, Vec<Order>), Refusal> {
+    ) -> Result<(Conditions, Vec<Order>), Refusal> {
         // Once more: a later sequence may have said something else.
         self.identity(device)?;
-        let use_before = self.components.iter().filter_map(|c| c.parameters.use_before).min();
+        let conditions = self.conditions();
         let total = self
             .components
             .iter()
@@ -170,7 +180,20 @@ impl Processor {
         if total.is_none() {
             return Err(Refusal::OverLimit { what: "bytes of payload", limit: u64::MAX });
         }
-        Ok((use_before, orders))
+        Ok((conditions, orders))
+    }
+
+    /// They are about the device or its software as a whole: what one component asks, all ask.
+    fn conditions(&mut self) -> Conditions {
+        let use_before = self.components.iter().filter_map(|c| c.parameters.use_before).min();
+        let needs_approval = self.components.iter().any(|c| c.needs_approval);
+        let mut requires: Vec<VersionMatch> = vec![];
+        for wanted in self.components.iter_mut().flat_map(|c| c.requires.drain(..)) {
+            if !requires.contains(&wanted) {
+                requires.push(wanted);
+            }
+        }
+        Conditions { use_before, requires, needs_approval }
     }
 }
 
@@ -184,6 +207,8 @@ fn allowed(sequence: Sequence, code: i64) -> Option<Act> {
         (_, command::VENDOR_IDENTIFIER) => Some(State::check_vendor),
         (_, command::CLASS_IDENTIFIER) => Some(State::check_class),
         (_, command::USE_BEFORE) => Some(State::check_use_before),
+        (_, command::VERSION) => Some(State::check_version),
+        (_, command::UPDATE_AUTHORIZED) => Some(State::ask_approval),
         (PayloadFetch | Install, command::FETCH) => Some(State::fetch),
         (PayloadFetch | Install | Validate, command::IMAGE_MATCH) => Some(State::check_image),
         _ => None,
@@ -228,6 +253,22 @@ impl State {
         self.parameters.use_before.map(|_| ()).ok_or(Refusal::Missing("the use-before parameter"))
     }
 
+    fn check_version(&mut self) -> Result<(), Refusal> {
+        let wanted = self.parameters.version.take().ok_or(Refusal::Missing("the version match"))?;
+        if self.requires.len() == VERSION_MATCHES_MAX {
+            let limit = VERSION_MATCHES_MAX as u64;
+            return Err(Refusal::OverLimit { what: "version matches", limit });
+        }
+        self.requires.push(wanted);
+        Ok(())
+    }
+
+    /// The priority is for whoever is asked; here that is a person with the package before them.
+    fn ask_approval(&mut self) -> Result<(), Refusal> {
+        self.needs_approval = true;
+        Ok(())
+    }
+
     /// Our profile: digest and size are known before the first byte is asked for.
     fn fetch(&mut self) -> Result<(), Refusal> {
         self.parameters.payload()?;
@@ -256,6 +297,9 @@ impl State {
         }
         if self.parameters.use_before.is_some() && !self.use_before_checked {
             return Err(Refusal::Missing("the check of use-before"));
+        }
+        if self.parameters.version.is_some() {
+            return Err(Refusal::Missing("the check of the version"));
         }
         let (digest, size, uri) = self.parameters.payload()?;
         let format = self.parameters.format()?;

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod belief;
 mod bench;
 #[path = "../fetch/certs.rs"]
 mod certs;

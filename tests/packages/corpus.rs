@@ -63,6 +63,8 @@ pub(crate) fn descriptions() -> Vec<(&'static str, Description)> {
         version: "1.2.3".into(),
         identity: identity(),
         use_before: None,
+        requires: vec![],
+        needs_approval: false,
         components: vec![component(&["app"], uri("app.bin"))],
     };
     let with = |change: &dyn Fn(&mut Description)| {

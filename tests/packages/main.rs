@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod conditions;
 mod corpus;
 mod draft;
 mod flips;
