@@ -12,6 +12,7 @@ mod sign;
 mod table;
 mod trust;
 mod verify;
+mod ways;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;

@@ -204,6 +204,12 @@ fn update(raw: raw::Update, base: &Path) -> Result<Update, Error> {
             }
             reference => reference,
         },
+        decryption_key: raw
+            .decryption_key
+            .filter(|file| !file.is_empty())
+            .map(|file| pem("update.decryption_key", &file, base, "PRIVATE KEY"))
+            .transpose()?
+            .map(|pem| Secret::new(pem.into_bytes())),
         ca: match raw.ca.as_deref() {
             None | Some("webpki") => Ca::WebPki,
             Some(file) => Ca::Pem(pem("update.ca", file, base, "CERTIFICATE")?),

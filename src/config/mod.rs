@@ -135,6 +135,8 @@ pub struct Update {
     pub trust: Vec<String>,
     /// Where newer trust sets are, seen from the envelope; the number of the set is appended.
     pub trust_sets: Option<String>,
+    /// The private key for payloads that are encrypted for this device, PEM.
+    pub decryption_key: Option<Secret>,
     /// Whom https servers must be certified by.
     pub ca: Ca,
     /// Hosts that may be asked; empty: the one of [`Self::builtin_url`].

@@ -68,6 +68,7 @@ pub(super) struct Update {
     pub(super) purl_max: Option<i64>,
     pub(super) trust: Vec<String>,
     pub(super) trust_sets: Option<String>,
+    pub(super) decryption_key: Option<String>,
     pub(super) ca: Option<String>,
     pub(super) allow_hosts: Vec<String>,
     pub(super) allow_schemes: Option<Vec<String>>,

@@ -6,6 +6,7 @@
 
 mod failure;
 mod identity;
+mod image;
 mod keeper;
 mod ownership;
 mod pin;

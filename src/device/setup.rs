@@ -20,7 +20,7 @@ use crate::install::{self, Installer};
 use crate::net::{self, Service, Sockets};
 use crate::ocf::About;
 use crate::ocf::security::{self, Fresh, Security};
-use crate::package::{self, Trust};
+use crate::package::{self, DecryptionKey, KeyError, Trust};
 use crate::store::{self, Found, Ledger};
 use crate::update::{self, Failure, FailureKind, Floor, Outcome, Rules, State};
 
@@ -46,6 +46,9 @@ pub enum Error {
     /// The keys that may sign packages.
     #[error("update.trust: {0}")]
     Trust(String),
+    /// The key for encrypted payloads.
+    #[error("update.decryption_key: {0}")]
+    DecryptionKey(KeyError),
     /// What may be fetched.
     #[error("update: {0}")]
     Fetch(#[from] fetch::Error),
@@ -136,14 +139,22 @@ fn bench(settings: &Settings, directory: &Path) -> Result<Bench, Error> {
         loopback_addresses: update.allow_loopback,
         limits: fetch::Limits::default(),
     })?;
+    let key = update.decryption_key.as_ref().map(decryption_key).transpose()?;
     Ok(Bench {
         fetcher,
+        key,
         installer: installer(&settings.install, directory)?,
         trust,
         identity: package::Identity::new(&settings.device.vendor, &settings.device.class),
         stage: directory.join("stage"),
         confirm_timeout: settings.install.confirm_timeout,
     })
+}
+
+fn decryption_key(pem: &config::Secret) -> Result<DecryptionKey, Error> {
+    let wrong = || Error::DecryptionKey(KeyError::NoDecryptionKey);
+    let pem = std::str::from_utf8(pem.expose()).map_err(|_| wrong())?;
+    DecryptionKey::from_pem(pem).map_err(Error::DecryptionKey)
 }
 
 /// A device without keys serves everything and installs nothing.

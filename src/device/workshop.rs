@@ -12,11 +12,12 @@ use tokio::sync::mpsc as reports;
 use url::Url;
 
 use super::failure;
+use super::image::Bringer;
 use super::trust::Trusted;
 use crate::clock;
 use crate::fetch::Fetcher;
 use crate::install::Installer;
-use crate::package::{self, Digest, Identity, Manifest, Verified};
+use crate::package::{self, DecryptionKey, Digest, Identity, Manifest, Verified};
 use crate::store;
 use crate::update::{Failure, FailureKind, Offer, Report, Task, WorkId};
 use crate::worker::{Cancel, Progress};
@@ -51,6 +52,8 @@ pub(super) struct Bench {
     pub(super) fetcher: Fetcher,
     pub(super) installer: Installer,
     pub(super) trust: Trusted,
+    /// Reads what was encrypted for this device.
+    pub(super) key: Option<DecryptionKey>,
     pub(super) identity: Identity,
     /// Packages are kept here, each in a folder named by its digest.
     pub(super) stage: PathBuf,
@@ -162,7 +165,7 @@ impl Bench {
             package: manifest.digest,
             sequence: manifest.sequence,
             version: manifest.version.clone(),
-            size: manifest.components.iter().map(|component| component.size).sum(),
+            size: manifest.components.iter().map(|component| component.transfer_size()).sum(),
             use_before: manifest.use_before,
             epoch: self.trust.epoch(),
             trusted_until: self.trust.expires(),
@@ -187,12 +190,17 @@ impl Bench {
     fn fetch(&self, package: Digest, cancel: &Cancel, progress: &Progress) -> Result<(), Failure> {
         let (manifest, source) = self.kept(package)?;
         let folder = self.folder(package);
-        for (index, component) in manifest.components.iter().enumerate() {
-            self.fetcher
-                .payload(&source, component, &folder.join(index.to_string()), progress, cancel)
-                .map_err(|error| failure::fetch(&error))?;
-        }
-        Ok(())
+        let bringer = Bringer {
+            fetcher: &self.fetcher,
+            installer: &self.installer,
+            key: self.key.as_ref(),
+            base: &source,
+            folder: &folder,
+            progress,
+            cancel,
+        };
+        let mut components = manifest.components.iter().enumerate();
+        components.try_for_each(|(index, component)| bringer.bring(index, component))
     }
 
     fn install(

@@ -107,6 +107,12 @@ impl Fetcher {
                 let sources = [resolve(base, reference)?];
                 self.download(&sources, &mut partial, progress, cancel)
             }
+            // Whoever knows about codings has made these ways to one and the same payload.
+            Source::Ways(ways) => {
+                let sources = ways.iter().map(|way| resolve(base, &way.uri));
+                let sources = sources.collect::<Result<Vec<_>, _>>()?;
+                self.download(&sources, &mut partial, progress, cancel)
+            }
         };
         if let Err(error) = &result
             && !error.is_passing()

@@ -4,14 +4,14 @@ use chrono::{DateTime, Utc};
 
 use super::cbor::Writer;
 use super::codes::{
-    MANIFEST_VERSION, REPORT_ALL, SHA_256, TAG_ENVELOPE, command, common, format, manifest, member,
-    parameter,
+    MANIFEST_VERSION, REPORT_ALL, SHA_256, TAG_ENVELOPE, command, common, encoding, format,
+    manifest, member, parameter,
 };
 use super::envelope::Envelope;
 use super::signature::{self, NO_ADDITIONAL_DATA};
 use super::{
-    Component, Digest, Format, Identity, KeyError, Refusal, SigningKey, Source, VersionMatch,
-    inspect, verify, version,
+    Coding, Component, Digest, Encoding, Format, Identity, KeyError, Refusal, SigningKey, Source,
+    VersionMatch, Way, inspect, verify, version,
 };
 
 /// What a vendor wants to say in a package.
@@ -101,9 +101,9 @@ impl Description {
             .enumerate()
             .filter_map(|(index, component)| match &component.source {
                 Source::Integrated(payload) => {
-                    Some((Writer::default().text(&uri(index, component)).done(), payload))
+                    Some((Writer::default().text(&integrated(index)).done(), payload))
                 }
-                Source::Uri(_) => None,
+                Source::Uri(_) | Source::Ways(_) => None,
             })
             .collect();
         payloads.sort();
@@ -196,9 +196,15 @@ impl Description {
         let mut commands = Commands::new(self.components.len());
         for (index, component) in self.components.iter().enumerate() {
             commands.choose(index);
-            commands.set(Writer::default().map(1).int(parameter::URI).text(&uri(index, component)));
-            commands.act(command::FETCH);
-            commands.act(command::IMAGE_MATCH);
+            let ways = match &component.source {
+                Source::Uri(uri) => vec![Way { uri: uri.clone(), coding: None }],
+                Source::Integrated(_) => vec![Way { uri: integrated(index), coding: None }],
+                Source::Ways(ways) => ways.clone(),
+            };
+            match &*ways {
+                [way] => commands.fetch(way),
+                ways => commands.try_each(ways),
+            }
         }
         commands.done()
     }
@@ -240,11 +246,38 @@ fn payload(component: &Component) -> Writer {
 }
 
 /// An integrated payload is named after the index of its component.
-fn uri(index: usize, component: &Component) -> String {
-    match &component.source {
-        Source::Uri(uri) => uri.clone(),
-        Source::Integrated(_) => format!("#{index}"),
+fn integrated(index: usize) -> String {
+    format!("#{index}")
+}
+
+fn way(way: &Way) -> Writer {
+    let Some(Coding { digest: transferred, size, encryption, encoding }) = &way.coding else {
+        return Writer::default().map(1).int(parameter::URI).text(&way.uri);
+    };
+    let (name, precursor) = match encoding {
+        Encoding::Identity => (None, None),
+        Encoding::Zstd => (Some(encoding::ZSTD), None),
+        Encoding::Delta { precursor } => (Some(encoding::DELTA), Some(precursor)),
+    };
+    let optional = [encryption.is_some(), name.is_some(), precursor.is_some()];
+    let mut parameters = Writer::default().map(3 + optional.iter().filter(|it| **it).count());
+    if let Some(info) = encryption {
+        parameters = parameters.int(parameter::ENCRYPTION_INFO).bytes(info.encoded());
     }
+    parameters = parameters
+        .int(parameter::URI)
+        .text(&way.uri)
+        .int(parameter::TRANSFER_DIGEST)
+        .bytes(&digest(*transferred))
+        .int(parameter::TRANSFER_SIZE)
+        .uint(*size);
+    if let Some(name) = name {
+        parameters = parameters.int(parameter::ENCODING).text(name);
+    }
+    if let Some(precursor) = precursor {
+        parameters = parameters.int(parameter::PRECURSOR_DIGEST).bytes(&digest(*precursor));
+    }
+    parameters
 }
 
 /// `SUIT_Digest`.
@@ -275,6 +308,21 @@ impl Commands {
         if self.components > 1 {
             self.add(command::SET_COMPONENT_INDEX, Writer::default().true_());
         }
+    }
+
+    fn fetch(&mut self, by: &Way) {
+        self.set(way(by));
+        self.act(command::FETCH);
+        self.act(command::IMAGE_MATCH);
+    }
+
+    fn try_each(&mut self, ways: &[Way]) {
+        let alternatives = ways.iter().fold(Writer::default().array(ways.len()), |list, way| {
+            let mut alternative = Self::new(1);
+            alternative.fetch(way);
+            list.bytes(&alternative.done())
+        });
+        self.add(command::TRY_EACH, alternatives);
     }
 
     fn set(&mut self, parameters: Writer) {

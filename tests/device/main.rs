@@ -14,4 +14,5 @@ mod main_job;
 mod nginx;
 mod ownership;
 mod tool;
+mod ways;
 mod wire;

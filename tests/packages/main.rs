@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod codings;
 mod conditions;
 mod corpus;
 mod draft;
@@ -14,3 +15,4 @@ mod oracles;
 mod tree;
 mod trust;
 mod vectors;
+mod ways;
