@@ -13,6 +13,7 @@ mod main_job;
 #[path = "../fetch/nginx.rs"]
 mod nginx;
 mod ownership;
+mod threats;
 mod tool;
 mod ways;
 mod wire;

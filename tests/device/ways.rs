@@ -174,3 +174,35 @@ fn a_payload_comes_from_a_mirror_when_it_is_not_beside_its_envelope() {
     assert_eq!(upgrade(&device, &url), 1, "{}", device.log());
     assert_eq!(device.running(), "1.1.0");
 }
+
+/// `FRESHEN_OLD=DIR FRESHEN_NEW=DIR cargo test --test device -- --ignored --nocapture two_real`
+/// says what the step from one to the other costs.
+#[test]
+#[ignore = "wants two versions of something real"]
+fn two_real_versions() {
+    let [old, new] = ["FRESHEN_OLD", "FRESHEN_NEW"].map(|name| std::env::var(name).unwrap());
+    let vendor = Vendor::new();
+    let first = pack(&vendor, "1.1.0", "1", &["--zstd", &old]);
+    let second = pack(&vendor, "1.2.0", "2", &["--zstd", "--delta-from", &old, &new]);
+    serve(&vendor);
+    let size = |name: &str| fs::metadata(vendor.nginx.path(name)).unwrap().len();
+    let device = start(&vendor, "cam", "");
+    assert_eq!(upgrade(&device, &first), 1, "{}", device.log());
+    let before = sent(&vendor, 2);
+    assert_eq!(upgrade(&device, &second), 1, "{}", device.log());
+    let patched = sent(&vendor, 4) - before;
+    let whole = size("1.2.0-1.2.0.tar.zst");
+    println!("{patched} bytes sent, of {whole} as zstd: {:.1} %", ratio(patched, whole));
+    let mut archive = vec![];
+    freshen::install::canonical_archive(Path::new(&new), &mut archive).unwrap();
+    let archive = archive.len() as u64;
+    println!("{archive} bytes unpacked: {:.1} %", ratio(patched, archive));
+    let mut installed = vec![];
+    let current = fs::canonicalize(device.state.join("current")).unwrap();
+    freshen::install::canonical_archive(&current, &mut installed).unwrap();
+    assert_eq!(installed.len() as u64, archive);
+}
+
+fn ratio(part: u64, whole: u64) -> f64 {
+    part as f64 * 100.0 / whole as f64
+}

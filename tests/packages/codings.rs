@@ -191,6 +191,42 @@ fn a_bomb_writes_no_more_than_was_signed() {
     refusal(decode(&coding, small, None, &endless, b"").0);
 }
 
+/// Lengths of more than 32 bits: a payload of 4 GiB and a byte, compressed and encrypted.
+#[test]
+fn more_than_four_gibibytes_are_counted_to_their_end() {
+    const BYTES: u64 = (1 << 32) + 1;
+    let mut zstd = zstd::Encoder::new(vec![], 1).unwrap();
+    std::io::copy(&mut std::io::repeat(0).take(BYTES), &mut zstd).unwrap();
+    let clear = zstd.finish().unwrap();
+    let (info, sealed) = sealed(&clear, &[1]);
+    let coding = coding(&sealed, Some(info), Encoding::Zstd);
+    // What fits into 32 bits of it is one byte.
+    let image = Image { digest: Digest::of(&[0]), size: BYTES };
+    let mut count = Counting(0);
+    let result = coding.decode(
+        image,
+        Some(&device(1)),
+        Cursor::new(&sealed),
+        &mut Cursor::new(b""),
+        &mut count,
+    );
+    assert_eq!(refusal(result), Refusal::Digest { of: "an unpacked payload" });
+    assert_eq!(count.0, BYTES);
+}
+
+struct Counting(u64);
+
+impl Write for Counting {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        self.0 += buffer.len() as u64;
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 #[test]
 fn a_window_larger_than_the_limit_is_refused() {
     let mut encoder = zstd::Encoder::new(vec![], 1).unwrap();
