@@ -6,6 +6,7 @@ mod demo;
 mod device;
 mod inspect;
 mod keygen;
+mod launch;
 mod pack;
 mod payload;
 mod sign;
@@ -39,6 +40,7 @@ struct Cli {
 enum Command {
     Demo(demo::Args),
     Device(device::Args),
+    Launch(launch::Args),
     Keygen(keygen::Args),
     Pack(pack::Args),
     Sign(sign::Args),
@@ -72,6 +74,7 @@ pub fn run() -> ExitCode {
     let done = match cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Device(args) => device::run(args),
+        Command::Launch(args) => launch::run(args),
         Command::Keygen(args) => keygen::run(args),
         Command::Pack(args) => pack::run(args),
         Command::Sign(args) => sign::run(args),
@@ -106,7 +109,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 /// Logs go to standard error: what a device does is worth telling, what a client does only when asked.
 fn log(cli: &Cli) {
     let level = match (&cli.command, cli.verbose) {
-        (Command::Device(_), 0) | (_, 1) => LevelFilter::INFO,
+        (Command::Device(_) | Command::Launch(_), 0) | (_, 1) => LevelFilter::INFO,
         (_, 0) => LevelFilter::WARN,
         (_, 2) => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,

@@ -1,7 +1,7 @@
 //! `freshen pack`: from files to a signed package.
 
 use std::fs::{self, File};
-use std::io::BufWriter;
+use std::io::{BufReader, BufWriter, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -13,6 +13,7 @@ use super::payload::{self, Payload, Treatment};
 use super::table::{self, Table};
 use super::ways;
 use crate::clock;
+use crate::install;
 use crate::package::{
     Coding, Component, Description, Digest, ENVELOPE_BYTES_MAX, Encoding, Format, Identity,
     Recipient, SigningKey, Source, VersionMatch, Way,
@@ -202,6 +203,7 @@ impl<'a> Plan<'a> {
         if self.args.integrated {
             let mut bytes = Capped(vec![]);
             let Payload { digest, size, format } = payload::make(path, self.treatment, &mut bytes)?;
+            installable(path, format, &*bytes.0)?;
             return Ok(Component { id, digest, size, format, source: Source::Integrated(bytes.0) });
         }
         if self.args.delta_from.is_some() || !self.recipients.is_empty() {
@@ -215,6 +217,7 @@ impl<'a> Plan<'a> {
         let Payload { digest, size, format } =
             payload::make(path, self.treatment, BufWriter::new(&file))?;
         file.sync_all().with_context(|| cannot_write(&staging.path))?;
+        installable(path, format, BufReader::new(File::open(&staging.part)?))?;
         staged.push(staging);
         Ok(Component { id, digest, size, format, source: self.source(&[(name, None)]) })
     }
@@ -332,6 +335,12 @@ fn input(text: &str, stem: &str) -> Result<Input> {
             .context("the name of the file is not UTF-8: give NAME=PATH")?,
     };
     Ok(Input { id: name.split('/').map(str::to_owned).collect(), path })
+}
+
+/// Reads a payload as the device will, which refuses what could leave the place where it is unpacked.
+fn installable(input: &Path, format: Format, payload: impl Read) -> Result<()> {
+    let no_device = || format!("no device would install {}", input.display());
+    install::check(format, payload).with_context(no_device)
 }
 
 /// A payload that is complete but not yet where it belongs.

@@ -1,8 +1,10 @@
 //! Bytes to messages and back (RFC 7252 section 3). The only file that sees coap-lite.
 //!
-//! coap-lite's `Packet` reads and writes options; what it accepts wrongly or cannot bound is checked
-//! before it sees a byte: the version, codes, tokens (RFC 8974 too), the payload marker, the size of
-//! the datagram and the number of options (each costs it an allocation).
+//! coap-lite's `Packet` writes what we send, and judges in the tests what we read. Reading is done
+//! here: it has to bound the datagram and its options, to refuse what `Packet` lets pass (versions,
+//! codes, markers, tokens of RFC 8974), and to do so before it allocates; then little is left to do.
+
+use std::sync::Arc;
 
 use coap_lite::{CoapOption, MessageClass, Packet};
 
@@ -109,23 +111,8 @@ pub(super) fn decode(datagram: &[u8]) -> Result<Message, Malformed> {
         return Err(format_error());
     }
     let Some(rest) = datagram.get(token_end..) else { return Err(format_error()) };
-    let shape = measure(rest).ok_or_else(format_error)?;
-    if rest.is_empty() {
-        let (options, payload) = (Options::default(), Vec::new());
-        return Ok(Message { kind, code, id, token, options, payload });
-    }
-    let packet = match token.bytes().len() {
-        0..=8 => Packet::from_bytes(datagram),
-        _ => Packet::from_bytes(&without_token(datagram, rest)),
-    };
-    let packet = packet.map_err(|_| format_error())?;
-    let mut options = Options::with_capacity(shape.options, shape.value_bytes);
-    for (number, values) in packet.options() {
-        for value in values {
-            options.push(*number, value);
-        }
-    }
-    Ok(Message { kind, code, id, token, options, payload: packet.payload })
+    let (options, payload) = read_tail(rest).ok_or_else(format_error)?;
+    Ok(Message { kind, code, id, token, options, payload: payload.to_vec() })
 }
 
 /// Options, payload marker and payload as bytes: everything behind the token, so that one copy serves
@@ -140,6 +127,25 @@ pub(super) fn tail(options: &Options, payload: &[u8]) -> Vec<u8> {
     let mut bytes = packet.to_bytes_unlimited().unwrap_or_default();
     bytes.drain(..bytes.len().min(4));
     bytes
+}
+
+/// The [`tail`] that was made last: most answers in a row are the same.
+#[derive(Debug, Default)]
+pub(super) struct LastTail {
+    options: Options,
+    payload: Vec<u8>,
+    tail: Arc<[u8]>,
+}
+
+impl LastTail {
+    /// As [`tail`].
+    pub(super) fn of(&mut self, options: &Options, payload: &[u8]) -> Arc<[u8]> {
+        if self.payload != payload || self.options != *options {
+            let tail = tail(options, payload).into();
+            *self = Self { options: options.clone(), payload: payload.to_vec(), tail };
+        }
+        self.tail.clone()
+    }
 }
 
 /// Header, token and an encoded [`tail`].
@@ -204,33 +210,31 @@ impl Header {
     }
 }
 
-/// What a well-formed sequence of options holds.
-struct Shape {
-    options: usize,
-    value_bytes: usize,
-}
-
-/// Walks the options without keeping them (RFC 7252 section 3.1); `None` on a format error, on more
-/// than [`OPTIONS_MAX`] options and on a marker with nothing behind it.
-fn measure(mut rest: &[u8]) -> Option<Shape> {
-    let mut shape = Shape { options: 0, value_bytes: 0 };
+/// Options and payload (RFC 7252 section 3.1); `None` on a format error, on more than [`OPTIONS_MAX`]
+/// options and on a marker with nothing behind it.
+fn read_tail(mut rest: &[u8]) -> Option<(Options, &[u8])> {
+    let mut options = Options::with_capacity(OPTIONS_USUAL, rest.len().min(OPTION_BYTES_USUAL));
     let mut number = 0;
     while let Some((first, more)) = rest.split_first() {
         if *first == PAYLOAD_MARKER {
-            return (!more.is_empty()).then_some(shape);
+            return (!more.is_empty()).then_some((options, more));
         }
         rest = more;
         number += extended(first >> 4, &mut rest)?;
         let length = extended(first & 15, &mut rest)?;
-        rest = rest.get(length..)?;
-        shape.options += 1;
-        shape.value_bytes += length;
-        if number > usize::from(u16::MAX) || shape.options > OPTIONS_MAX {
+        let (value, behind) = rest.split_at_checked(length)?;
+        rest = behind;
+        if options.len() == OPTIONS_MAX {
             return None;
         }
+        options.push(u16::try_from(number).ok()?, value);
     }
-    Some(shape)
+    Some((options, rest))
 }
+
+/// Room made at once for the options of one message and for their values; more grow.
+const OPTIONS_USUAL: usize = 8;
+const OPTION_BYTES_USUAL: usize = 64;
 
 /// An option delta or length, with its extension bytes.
 fn extended(nibble: u8, rest: &mut &[u8]) -> Option<usize> {
@@ -248,16 +252,6 @@ fn extended(nibble: u8, rest: &mut &[u8]) -> Option<usize> {
         }
         _ => None,
     }
-}
-
-/// The message with an empty token, for a parser that knows at most eight bytes of it.
-fn without_token(datagram: &[u8], rest: &[u8]) -> Vec<u8> {
-    let header = datagram.get(..4).unwrap_or_default();
-    let mut bytes: Vec<u8> = header.iter().chain(rest).copied().collect();
-    if let Some(first) = bytes.first_mut() {
-        *first &= 0xf0;
-    }
-    bytes
 }
 
 #[cfg(test)]
@@ -278,6 +272,35 @@ mod tests {
             let code = Code::GET;
             assert_eq!(decode(&bytes), Ok(Message { kind, code, id: 77, token, options, payload }));
         }
+    }
+
+    #[test]
+    fn what_we_read_coap_lite_reads_alike() {
+        let mut random = 1u64;
+        let mut byte = || {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 56) as u8
+        };
+        let mut both = 0;
+        for _ in 0..200_000 {
+            let options = usize::from(byte() % 24);
+            let mut datagram = vec![0x40 | byte() & 0x38, 1, 0, 1];
+            datagram.extend((0..datagram[0] & 15).map(|_| 7));
+            // Mostly small deltas and lengths, or nothing would be well-formed.
+            datagram
+                .extend((0..options).map(|_| if byte() < 200 { byte() & 0x23 } else { byte() }));
+            let (Ok(ours), Ok(theirs)) = (decode(&datagram), Packet::from_bytes(&datagram)) else {
+                continue;
+            };
+            let flat = theirs.options().flat_map(|(number, values)| {
+                values.iter().map(move |value| (*number, value.as_slice()))
+            });
+            assert!(ours.options.iter().eq(flat), "{datagram:02x?}");
+            assert_eq!(ours.payload, theirs.payload, "{datagram:02x?}");
+            assert_eq!(ours.token.bytes(), theirs.get_token(), "{datagram:02x?}");
+            both += 1;
+        }
+        assert!(both > 10_000, "only {both} were well-formed");
     }
 
     #[test]

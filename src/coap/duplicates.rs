@@ -4,7 +4,7 @@
 //! work those out again. What changed something is remembered for its whole lifetime, and when there
 //! is no room left to remember, such requests are refused instead.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque, hash_map};
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ pub const EXCHANGE_LIFETIME: Duration = Duration::from_secs(247);
 /// How long the id of a non-confirmable message stays taken (RFC 7252 section 4.8.2).
 pub const NON_LIFETIME: Duration = Duration::from_secs(145);
 
-/// Memory for answers that may be forgotten, bytes: some 2,000 small ones, more than a busy device
+/// Memory for answers that may be forgotten, bytes: some 1,000 small ones, more than a busy device
 /// gives in a minute, and little enough to stay in a processor's cache when a flood turns it over.
 /// Beyond, the oldest goes.
-pub const FORGETTABLE_BYTES_MAX: usize = 512 << 10;
+pub const FORGETTABLE_BYTES_MAX: usize = 256 << 10;
 
 /// Memory for answers that must be kept, bytes: 60 changes a second, without end.
 pub const KEPT_BYTES_MAX: usize = 4 << 20;
@@ -68,14 +68,22 @@ struct Entry {
     /// Tells an entry from an earlier one of the same name.
     serial: u64,
     /// Whose share of the kept answers it is counted in.
-    kept_for: Option<Peer>,
+    kept_for: Option<Box<Peer>>,
 }
 
 /// Answered messages, oldest first; some may be gone from the table.
 #[derive(Debug, Default)]
 struct Shelf {
-    queue: VecDeque<(Fingerprint, u64)>,
+    queue: VecDeque<Place>,
     bytes: usize,
+}
+
+/// The place of an entry in its queue.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    name: Fingerprint,
+    serial: u64,
+    expires: Instant,
 }
 
 /// Memory that one entry takes beside its answer: name and entry in the table, name in the queue.
@@ -145,7 +153,7 @@ impl Duplicates {
         let expires = now + lifetime(kind);
         self.serial += 1;
         let serial = self.serial;
-        let entry = Entry { answer, expires, serial, kept_for: keep_for };
+        let entry = Entry { answer, expires, serial, kept_for: keep_for.map(Box::new) };
         if let Some(old) = self.answered.insert(name, entry) {
             self.release(&old);
         }
@@ -153,10 +161,10 @@ impl Duplicates {
         if let Some(peer) = keep_for {
             *self.kept_per_peer.entry(peer).or_default() += bytes;
             self.kept_clear_bytes += if peer.session == 0 { bytes } else { 0 };
-            self.kept.push(name, serial, bytes);
+            self.kept.push(Place { name, serial, expires }, bytes);
             self.clear_kept(now);
         } else {
-            self.forgettable.push(name, serial, bytes);
+            self.forgettable.push(Place { name, serial, expires }, bytes);
             self.clear_forgettable(now);
         }
     }
@@ -166,37 +174,30 @@ impl Duplicates {
         self.forgettable.bytes + self.kept.bytes
     }
 
-    /// Makes room, oldest first. What has expired or was replaced goes even where there is room: so
-    /// the queue holds nothing older than a lifetime.
+    /// Makes room, oldest first. What has expired goes even where there is room: so the queue holds
+    /// nothing older than a lifetime.
     fn clear_forgettable(&mut self, now: Instant) {
-        while let Some((name, serial)) = self.forgettable.queue.front().copied() {
-            let live = self.is_live(name, serial, now);
-            if live && self.forgettable.bytes <= FORGETTABLE_BYTES_MAX {
-                break;
-            }
+        let goes = |bytes, place: &Place| bytes > FORGETTABLE_BYTES_MAX || place.expires <= now;
+        while let Some(place) = self.forgettable.queue.front().copied()
+            && goes(self.forgettable.bytes, &place)
+        {
             self.forgettable.queue.pop_front();
-            self.remove(name, serial);
+            self.remove(place);
         }
     }
 
     fn clear_kept(&mut self, now: Instant) {
-        while let Some((name, serial)) = self.kept.queue.front().copied() {
-            if self.is_live(name, serial, now) {
-                break;
-            }
-            self.kept.queue.pop_front();
-            self.remove(name, serial);
+        while let Some(place) = self.kept.queue.pop_front_if(|place| place.expires <= now) {
+            self.remove(place);
         }
     }
 
-    fn is_live(&self, name: Fingerprint, serial: u64, now: Instant) -> bool {
-        self.answered.get(&name).is_some_and(|entry| entry.serial == serial && now < entry.expires)
-    }
-
-    fn remove(&mut self, name: Fingerprint, serial: u64) {
-        if self.answered.get(&name).is_some_and(|entry| entry.serial == serial)
-            && let Some(entry) = self.answered.remove(&name)
+    /// Removes the entry of this place, unless another of the same name has followed it.
+    fn remove(&mut self, place: Place) {
+        if let hash_map::Entry::Occupied(entry) = self.answered.entry(place.name)
+            && entry.get().serial == place.serial
         {
+            let entry = entry.remove();
             self.release(&entry);
         }
     }
@@ -204,33 +205,33 @@ impl Duplicates {
     /// Gives back the bytes of an entry that has left the table.
     fn release(&mut self, entry: &Entry) {
         let bytes = entry.answer.len() + ENTRY_BYTES;
-        let Some(peer) = entry.kept_for else {
+        let Some(peer) = entry.kept_for.as_deref() else {
             self.forgettable.bytes -= bytes;
             return;
         };
         self.kept.bytes -= bytes;
         self.kept_clear_bytes -= if peer.session == 0 { bytes } else { 0 };
-        if let Some(of_peer) = self.kept_per_peer.get_mut(&peer) {
+        if let Some(of_peer) = self.kept_per_peer.get_mut(peer) {
             *of_peer -= bytes;
             if *of_peer == 0 {
-                self.kept_per_peer.remove(&peer);
+                self.kept_per_peer.remove(peer);
             }
         }
     }
 }
 
 impl Shelf {
-    fn push(&mut self, name: Fingerprint, serial: u64, bytes: usize) {
-        self.queue.push_back((name, serial));
+    fn push(&mut self, place: Place, bytes: usize) {
+        self.queue.push_back(place);
         self.bytes += bytes;
     }
 }
 
-/// Fingerprints are keyed hashes already.
+/// For what needs no hash: fingerprints are keyed hashes already, and tickets are numbers of our own.
 #[derive(Debug, Default)]
-struct AsItIsHasher(u64);
+pub(super) struct AsItIsHasher(u64);
 
-type AsItIs = BuildHasherDefault<AsItIsHasher>;
+pub(super) type AsItIs = BuildHasherDefault<AsItIsHasher>;
 
 impl Hasher for AsItIsHasher {
     fn finish(&self) -> u64 {

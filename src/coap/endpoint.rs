@@ -1,13 +1,14 @@
 //! The endpoint: exchanges, observation and blocks together; the only type other rooms use.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::block::{SNAPSHOT_BYTES_MAX, Snapshots, UPLOAD_BYTES_MAX, Uploads};
 use super::client::Asking;
-use super::codec::{self, DATAGRAM_BYTES_MAX, Kind, Malformed, Message, Token};
-use super::duplicates::{Duplicates, FORGETTABLE_BYTES_MAX, KEPT_BYTES_MAX, Seen};
+use super::codec::{self, DATAGRAM_BYTES_MAX, Kind, LastTail, Malformed, Message, Token};
+use super::duplicates::{AsItIs, Duplicates, FORGETTABLE_BYTES_MAX, KEPT_BYTES_MAX, Seen};
 use super::echo::Echo;
 use super::exchange::{MessageLayer, Origin, Retransmission};
 use super::observe::{OBSERVER_BYTES_MAX, Observers};
@@ -18,7 +19,7 @@ use super::{Code, Request, Response, option};
 use crate::clock::Instant;
 
 /// The other side of an exchange. Over DTLS the session is the identity (RFC 7252 section 9.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Peer {
     /// Its address.
     pub remote: SocketAddr,
@@ -26,6 +27,24 @@ pub struct Peer {
     pub socket: u16,
     /// The DTLS session, or 0 in clear.
     pub session: u64,
+}
+
+/// In one piece: every datagram is looked up by its peer, and a hasher that is fed in many small
+/// pieces takes several times as long.
+impl Hash for Peer {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let (address, scope) = match self.remote {
+            SocketAddr::V4(v4) => (v4.ip().to_ipv6_mapped(), 0),
+            SocketAddr::V6(v6) => (*v6.ip(), v6.scope_id()),
+        };
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(&address.octets());
+        bytes[16..18].copy_from_slice(&self.remote.port().to_ne_bytes());
+        bytes[18..20].copy_from_slice(&self.socket.to_ne_bytes());
+        bytes[20..24].copy_from_slice(&scope.to_ne_bytes());
+        bytes[24..].copy_from_slice(&self.session.to_ne_bytes());
+        hasher.write(&bytes);
+    }
 }
 
 /// How a datagram reached us.
@@ -231,7 +250,7 @@ pub struct Endpoint {
     /// Names tickets, calls and what waits; never comes back.
     pub(super) serial: u64,
     // As a server:
-    pub(super) requests: BTreeMap<Ticket, Waiting>,
+    pub(super) requests: HashMap<Ticket, Box<Waiting>, AsItIs>,
     /// Confirmable ones by the time their acknowledgement is due; answered ones are skipped.
     pub(super) unacknowledged: VecDeque<(Instant, Ticket)>,
     pub(super) echo: Echo,
@@ -239,6 +258,7 @@ pub struct Endpoint {
     /// In clear, and with a session.
     pub(super) uploads: [Uploads; 2],
     pub(super) snapshots: Snapshots,
+    pub(super) last_tail: LastTail,
     pub(super) observers: Observers,
     // As a client:
     pub(super) calls: BTreeMap<Call, Asking>,
@@ -256,12 +276,13 @@ impl Endpoint {
             layer: MessageLayer::new(random),
             duplicates: Duplicates::new(keyed.clone()),
             serial: 0,
-            requests: BTreeMap::new(),
+            requests: HashMap::default(),
             unacknowledged: VecDeque::new(),
             echo,
             delayed: BTreeMap::new(),
             uploads: Default::default(),
             snapshots: Snapshots::new(keyed.clone()),
+            last_tail: LastTail::default(),
             observers: Observers::default(),
             calls: BTreeMap::new(),
             tokens: HashMap::with_hasher(keyed.clone()),
@@ -421,7 +442,7 @@ impl Endpoint {
         for call in calls {
             self.fail(call, CallError::SessionEnded, now);
         }
-        let requests = self.requests.extract_if(.., |_, waiting| waiting.peer == peer);
+        let requests = self.requests.extract_if(|_, waiting| waiting.peer == peer);
         for (_, waiting) in requests {
             self.duplicates.forget(waiting.name);
         }

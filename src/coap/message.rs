@@ -208,10 +208,11 @@ impl Options {
     /// Every value of option `number`.
     pub fn all(&self, number: u16) -> impl Iterator<Item = &[u8]> {
         let first = self.entries.partition_point(|entry| entry.number < number);
-        self.iter()
-            .skip(first)
-            .take_while(move |(other, _)| *other == number)
-            .map(|(_, value)| value)
+        let from_first = self.entries.get(first..).unwrap_or_default();
+        from_first
+            .iter()
+            .take_while(move |entry| entry.number == number)
+            .map(|entry| self.value(entry))
     }
 
     /// The first value of option `number`.
@@ -228,10 +229,11 @@ impl Options {
 
     /// All options, in the order of their numbers.
     pub fn iter(&self) -> impl Iterator<Item = (u16, &[u8])> {
-        self.entries.iter().map(|entry| {
-            let value = self.bytes.get(entry.start as usize..entry.end as usize);
-            (entry.number, value.unwrap_or_default())
-        })
+        self.entries.iter().map(|entry| (entry.number, self.value(entry)))
+    }
+
+    fn value(&self, entry: &Entry) -> &[u8] {
+        self.bytes.get(entry.start as usize..entry.end as usize).unwrap_or_default()
     }
 
     /// Keeps the options for which `keep` is true.
@@ -299,6 +301,23 @@ impl Request {
         self.options.all(option::URI_PATH).map(|bytes| str::from_utf8(bytes).ok())
     }
 
+    /// Whether its path has the segments of `path`, which are divided by `/`. A `/` inside a segment
+    /// divides nothing: `a%2Fb` is not `a/b`.
+    pub fn is_for(&self, path: &str) -> bool {
+        let mut rest = Some(path.trim_start_matches('/').as_bytes());
+        for segment in self.options.all(option::URI_PATH) {
+            let behind = rest.and_then(|text| text.strip_prefix(segment));
+            rest = match behind {
+                None => return false,
+                Some(_) if segment.contains(&b'/') => return false,
+                Some([]) => None,
+                Some([b'/', more @ ..]) => Some(more),
+                Some(_) => return false,
+            };
+        }
+        rest.is_none()
+    }
+
     /// Queries; `None` where one is not UTF-8.
     pub fn queries(&self) -> impl Iterator<Item = Option<&str>> {
         self.options.all(option::URI_QUERY).map(|bytes| str::from_utf8(bytes).ok())
@@ -332,5 +351,34 @@ impl Response {
         self.options.set_uint(option::CONTENT_FORMAT, content_format.into());
         self.payload = payload;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_compared_by_its_segments() {
+        let at = |segments: &[&str]| {
+            let mut request = Request::new(Code::GET, "");
+            segments.iter().for_each(|segment| request.options.push(option::URI_PATH, segment));
+            request
+        };
+        assert!(at(&["oic", "res"]).is_for("/oic/res") && at(&["oic", "res"]).is_for("oic/res"));
+        assert!(at(&["a", ""]).is_for("/a/"));
+        for other in [
+            &[][..],
+            &["oic"],
+            &["oic", "re"],
+            &["oic", "ress"],
+            &["oic/res"],
+            &["oic", "res", ""],
+            &["oic", "res", "x"],
+            &["", "oic", "res"],
+            &["oi", "c", "res"],
+        ] {
+            assert!(!at(other).is_for("/oic/res"), "{other:?}");
+        }
     }
 }

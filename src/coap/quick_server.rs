@@ -13,7 +13,7 @@ impl Endpoint {
     /// Answers with the blocks that were asked for; with the whole response if it is short.
     pub(super) fn finish_quick(
         &mut self,
-        waiting: Waiting,
+        waiting: Box<Waiting>,
         wanted: &Wanted,
         mut response: Response,
         now: Instant,
@@ -35,7 +35,7 @@ impl Endpoint {
     /// Sends the blocks that were asked for: the first as the answer, the others beside it.
     pub(super) fn send_blocks(
         &mut self,
-        waiting: Waiting,
+        waiting: Box<Waiting>,
         wanted: &Wanted,
         snapshot: &Snapshot,
         now: Instant,

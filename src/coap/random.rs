@@ -33,28 +33,37 @@ impl Random {
 /// A keyed SipHash: peers choose what goes into our tables, so they must not know where it lands.
 /// Unlike the standard library's `RandomState` it is made from the seed.
 #[derive(Clone, Debug)]
-pub(super) struct Keyed([u64; 2]);
+pub(super) struct Keyed {
+    key: [u64; 2],
+    /// A hasher that has taken the key in.
+    hasher: DefaultHasher,
+}
 
 impl Keyed {
     pub(super) fn new(random: &mut Random) -> Self {
-        Self([random.u64(), random.u64()])
+        let key = [random.u64(), random.u64()];
+        let mut hasher = DefaultHasher::new();
+        mix(key, &mut hasher);
+        Self { key, hasher }
     }
 }
 
 impl Keyed {
     /// Mixes the key into what is hashed.
     pub(super) fn mix_into(&self, hasher: &mut DefaultHasher) {
-        hasher.write_u64(self.0[0]);
-        hasher.write_u64(self.0[1]);
+        mix(self.key, hasher);
     }
+}
+
+fn mix(key: [u64; 2], hasher: &mut DefaultHasher) {
+    hasher.write_u64(key[0]);
+    hasher.write_u64(key[1]);
 }
 
 impl BuildHasher for Keyed {
     type Hasher = DefaultHasher;
 
     fn build_hasher(&self) -> DefaultHasher {
-        let mut hasher = DefaultHasher::new();
-        self.mix_into(&mut hasher);
-        hasher
+        self.hasher.clone()
     }
 }

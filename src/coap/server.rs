@@ -107,7 +107,7 @@ impl Endpoint {
                 return;
             }
         }
-        let mut waiting = Waiting {
+        let mut waiting = Box::new(Waiting {
             peer,
             reception,
             kind,
@@ -124,7 +124,7 @@ impl Endpoint {
             observe: None,
             acknowledged: false,
             handed_over: false,
-        };
+        });
         let mut request = Request { code, options, payload };
         match self.admit(&mut waiting, &mut request, now) {
             Ok(()) => self.continue_quick(waiting, request, now),
@@ -301,7 +301,7 @@ impl Endpoint {
 
     /// Answers a request for later blocks by Q-Block2 from the snapshot they belong to; the rooms above
     /// see all others.
-    fn continue_quick(&mut self, mut waiting: Waiting, request: Request, now: Instant) {
+    fn continue_quick(&mut self, mut waiting: Box<Waiting>, request: Request, now: Instant) {
         if let Some(wanted) = waiting.wanted.take_if(|wanted| !wanted.begins) {
             if let Some(snapshot) = self.snapshots.get(waiting.peer, waiting.asked, now) {
                 return self.send_blocks(waiting, &wanted, &snapshot, now);
@@ -311,7 +311,7 @@ impl Endpoint {
         self.hand_over(waiting, request, now);
     }
 
-    fn hand_over(&mut self, mut waiting: Waiting, mut request: Request, now: Instant) {
+    fn hand_over(&mut self, mut waiting: Box<Waiting>, mut request: Request, now: Instant) {
         block::strip(&mut request.options);
         if let Some(kept) = &mut waiting.observe {
             block::strip(&mut kept.options);
@@ -338,7 +338,7 @@ impl Endpoint {
     }
 
     /// Takes a request off the list of those that wait.
-    fn take_waiting(&mut self, ticket: Ticket) -> Option<Waiting> {
+    fn take_waiting(&mut self, ticket: Ticket) -> Option<Box<Waiting>> {
         let waiting = self.requests.remove(&ticket)?;
         let answered = |(_, ticket): &mut (Instant, Ticket)| !self.requests.contains_key(ticket);
         while self.unacknowledged.pop_front_if(answered).is_some() {}
@@ -370,7 +370,7 @@ impl Endpoint {
     }
 
     /// The request is dealt with and gets no answer, only its acknowledgement.
-    fn send_nothing(&mut self, waiting: Waiting, code: Code, now: Instant) {
+    fn send_nothing(&mut self, waiting: Box<Waiting>, code: Code, now: Instant) {
         let mut sent = Vec::new();
         if waiting.kind == Kind::Confirmable {
             sent = Message::empty(Kind::Acknowledgement, waiting.id);
@@ -384,7 +384,7 @@ impl Endpoint {
     /// Sends the answer and remembers it.
     pub(super) fn finish(
         &mut self,
-        mut waiting: Waiting,
+        mut waiting: Box<Waiting>,
         response: Response,
         topic: Option<Topic>,
         now: Instant,
@@ -398,10 +398,10 @@ impl Endpoint {
             rendered.options.set_uint(option::BLOCK1, block.to_uint());
         }
         let origin = observer.map_or(Origin::Answer, Origin::Observer);
-        let mut tail = codec::tail(&rendered.options, &rendered.payload);
+        let mut tail = self.last_tail.of(&rendered.options, &rendered.payload);
         if self.amplifies(&waiting, tail.len(), now) {
             let challenge = self.challenge(&waiting.peer, now);
-            (rendered.code, tail) = (challenge.code, codec::tail(&challenge.options, &[]));
+            (rendered.code, tail) = (challenge.code, codec::tail(&challenge.options, &[]).into());
         }
         if waiting.is_unwanted(rendered.code) {
             self.send_nothing(waiting, rendered.code, now);
@@ -435,13 +435,13 @@ impl Endpoint {
 
     pub(super) fn send_answer(
         &mut self,
-        waiting: Waiting,
+        waiting: Box<Waiting>,
         code: Code,
         origin: Origin,
         tail: &[u8],
         now: Instant,
     ) {
-        let Waiting { peer, id, ref token, .. } = waiting;
+        let Waiting { peer, id, ref token, .. } = *waiting;
         let sent = match (waiting.reception, waiting.kind, waiting.acknowledged) {
             (Reception::Multicast, ..) => {
                 self.delay(peer, code, token, tail, now);

@@ -8,6 +8,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use url::Url;
 
+use crate::install as installers;
+use crate::update::Window;
+
 use super::{
     Ca, Certified, Credentials, Device, Error, Install, InstallKind, Listen, Method, Onboarding,
     Overrides, PreSharedKey, Secret, Settings, Update, raw, read,
@@ -126,20 +129,25 @@ fn credentials(raw: raw::Credentials, base: &Path) -> Result<Credentials, Error>
     }
     let mut psk: Vec<PreSharedKey> = Vec::new();
     for entry in raw.psk {
-        let identity = text("credentials.psk.identity", Some(entry.identity), "")?;
-        if psk.iter().any(|known| known.identity == identity) {
-            return wrong("credentials.psk.identity", &identity, "each identity only once");
+        let entry = pre_shared_key("credentials.psk", entry)?;
+        if psk.iter().any(|known| known.identity == entry.identity) {
+            return wrong("credentials.psk.identity", &entry.identity, "each identity only once");
         }
-        let Some(key) = hex(&entry.key_hex).filter(|key| PSK_BYTES.contains(&key.len())) else {
-            let key = format!("credentials.psk.key_hex (of {identity})");
-            let (least, most) = PSK_BYTES.into_inner();
-            let expected = format!("{} to {} hexadecimal digits", least * 2, most * 2);
-            return Err(Error::Value { key, value: "(not shown)".into(), expected });
-        };
-        psk.push(PreSharedKey { identity, key: Secret::new(key) });
+        psk.push(entry);
     }
     let certificate = certified(keys, raw.cert, raw.key, raw.roots, base)?;
     Ok(Credentials { psk, certificate })
+}
+
+fn pre_shared_key(place: &str, raw: raw::PreSharedKey) -> Result<PreSharedKey, Error> {
+    let identity = text(&format!("{place}.identity"), Some(raw.identity), "")?;
+    let Some(key) = hex(&raw.key_hex).filter(|key| PSK_BYTES.contains(&key.len())) else {
+        let key = format!("{place}.key_hex (of {identity})");
+        let (least, most) = PSK_BYTES.into_inner();
+        let expected = format!("{} to {} hexadecimal digits", least * 2, most * 2);
+        return Err(Error::Value { key, value: "(not shown)".into(), expected });
+    };
+    Ok(PreSharedKey { identity, key: Secret::new(key) })
 }
 
 /// All three or none.
@@ -214,12 +222,16 @@ fn update(raw: raw::Update, base: &Path) -> Result<Update, Error> {
             None | Some("webpki") => Ca::WebPki,
             Some(file) => Ca::Pem(pem("update.ca", file, base, "CERTIFICATE")?),
         },
+        coaps_psk: raw.coaps_psk.map(|psk| pre_shared_key("update.coaps_psk", psk)).transpose()?,
         allow_hosts: raw.allow_hosts,
         allow_schemes,
         allow_ports: raw.allow_ports.into_iter().map(port).collect::<Result<_, _>>()?,
         allow_private: raw.allow_private,
         allow_loopback: raw.allow_loopback,
         bandwidth_max: number("update.bandwidth_max", raw.bandwidth_max, 0, 0..=i64::MAX)?,
+        mirrors: raw.mirrors.iter().map(|text| mirror(text)).collect::<Result<_, _>>()?,
+        window: raw.window.map(|text| window(&text)).transpose()?,
+        veto: command("update.veto", raw.veto, base)?,
     })
 }
 
@@ -227,6 +239,29 @@ fn update(raw: raw::Update, base: &Path) -> Result<Update, Error> {
 fn is_reference(reference: &str) -> bool {
     reference.len() <= 1024
         && reference.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#\\".contains(&byte))
+}
+
+/// A whole URL of a directory.
+fn mirror(text: &str) -> Result<Url, Error> {
+    match Url::parse(text) {
+        Ok(url)
+            if SCHEMES.contains(&url.scheme())
+                && url.has_host()
+                && url.path().ends_with('/')
+                && url.query().is_none()
+                && url.fragment().is_none() =>
+        {
+            Ok(url)
+        }
+        _ => wrong("update.mirrors", text, "whole URLs of directories, each with a / at its end"),
+    }
+}
+
+/// `HH:MM-HH:MM`, UTC or with an offset for both.
+fn window(text: &str) -> Result<Window, Error> {
+    let expected = "a time of day in UTC such as \"02:00-04:30\", or with another offset as in \
+                    \"02:00-04:30+01:00\"; the end is not the beginning";
+    Window::parse(text).map_or_else(|| wrong("update.window", text, expected), Ok)
 }
 
 /// A path that no other resource has.
@@ -256,8 +291,8 @@ fn builtin_url(text: String, schemes: &[String]) -> Result<Option<String>, Error
     wrong("update.builtin_url", &text, expected)
 }
 
-fn install(raw: raw::Install, base: &Path) -> Result<Install, Error> {
-    let kind = match (raw.kind.as_deref().unwrap_or("slots"), raw.file) {
+fn install(mut raw: raw::Install, base: &Path) -> Result<Install, Error> {
+    let mut kind = match (raw.kind.as_deref().unwrap_or("slots"), raw.file.take()) {
         ("slots", None) => InstallKind::Slots,
         ("slots", Some(file)) => {
             return wrong("install.file", &file, "it only with kind = \"file\"");
@@ -266,13 +301,40 @@ fn install(raw: raw::Install, base: &Path) -> Result<Install, Error> {
         ("file", _) => {
             return wrong("install.file", "(absent)", "the path of the file to replace");
         }
-        (other, _) => return wrong("install.kind", other, "\"slots\" or \"file\""),
+        ("command" | "rauc" | "swupdate", Some(file)) => {
+            return wrong("install.file", &file, "it only with kind = \"file\"");
+        }
+        ("command", None) if raw.command.is_empty() => {
+            return wrong("install.command", "[]", "the program that installs, and its arguments");
+        }
+        ("command", None) => {
+            let argv = command("install.command", std::mem::take(&mut raw.command), base)?;
+            InstallKind::Program(installers::Program::command(&argv).into())
+        }
+        ("rauc", None) => InstallKind::Program(installers::Program::rauc().into()),
+        ("swupdate", None) => InstallKind::Program(installers::Program::swupdate().into()),
+        (other, _) => {
+            let known = "\"slots\", \"file\", \"command\", \"rauc\" or \"swupdate\"";
+            return wrong("install.kind", other, known);
+        }
     };
+    if let Some(word) = raw.command.first() {
+        return wrong("install.command", word, "it only with kind = \"command\"");
+    }
+    if let InstallKind::Program(program) = &mut kind {
+        verbs(program, &mut raw, base)?;
+    } else if let Some((key, _)) = given_verbs(&mut raw).into_iter().find(|(_, it)| it.is_some()) {
+        let expected = "it only with kind = \"command\", \"rauc\" or \"swupdate\"";
+        return wrong(key, "(given)", expected);
+    }
+    let agent = raw.agent.map(|agent| inside_a_slot(&kind, agent)).transpose()?;
     let seconds =
         |key, value, default| number(key, value, default, 1..=86_400).map(Duration::from_secs);
     let install = Install {
         kind,
+        agent,
         activate: command("install.activate", raw.activate, base)?,
+        activate_timeout: seconds("install.activate_timeout_s", raw.activate_timeout_s, 60)?,
         health: command("install.health", raw.health, base)?,
         health_timeout: seconds("install.health_timeout_s", raw.health_timeout_s, 30)?,
         confirm_timeout: seconds("install.confirm_timeout_s", raw.confirm_timeout_s, 120)?,
@@ -283,6 +345,53 @@ fn install(raw: raw::Install, base: &Path) -> Result<Install, Error> {
         return wrong("install.confirm_timeout_s", &value, "at least health_timeout_s");
     }
     Ok(install)
+}
+
+/// What the device's maker says otherwise about an installer.
+fn verbs(
+    program: &mut installers::Program,
+    raw: &mut raw::Install,
+    base: &Path,
+) -> Result<(), Error> {
+    let limit = raw.program_timeout_s;
+    program.limit =
+        Duration::from_secs(number("install.program_timeout_s", limit, 3600, 1..=86_400)?);
+    for (key, given) in given_verbs(raw) {
+        let Some(words) = given else { continue };
+        let words = command(key, words, base)?;
+        match key {
+            "install.write" if words.is_empty() => {
+                return wrong(key, "[]", "a program; without one nothing is installed");
+            }
+            "install.write" => program.write = words,
+            "install.switch" => program.switch = words,
+            "install.confirm" => program.confirm = words,
+            "install.roll_back" => program.roll_back = words,
+            "install.discard" => program.discard = words,
+            _ => program.booted = words,
+        }
+    }
+    Ok(())
+}
+
+fn given_verbs(raw: &mut raw::Install) -> [(&'static str, Option<Vec<String>>); 6] {
+    [
+        ("install.write", raw.write.take()),
+        ("install.switch", raw.switch.take()),
+        ("install.confirm", raw.confirm.take()),
+        ("install.roll_back", raw.roll_back.take()),
+        ("install.discard", raw.discard.take()),
+        ("install.booted", raw.booted.take()),
+    ]
+}
+
+fn inside_a_slot(kind: &InstallKind, agent: String) -> Result<PathBuf, Error> {
+    let path = PathBuf::from(&agent);
+    let plain = |part| matches!(part, std::path::Component::Normal(_));
+    if *kind == InstallKind::Slots && !agent.is_empty() && path.components().all(plain) {
+        return Ok(path);
+    }
+    wrong("install.agent", &agent, "a path inside a slot, such as \"bin/freshen\", with slots")
 }
 
 /// A program and its arguments. A program given by a path is looked for beside the configuration;

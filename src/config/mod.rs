@@ -17,7 +17,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use url::Url;
 use zeroize::Zeroizing;
+
+use crate::install;
+use crate::update::Window;
 
 /// The longest file read, here and for each key or certificate, bytes. The public roots of a
 /// browser are a quarter of it.
@@ -113,7 +117,7 @@ pub struct Credentials {
     pub certificate: Option<Certified>,
 }
 
-/// A key shared with one client.
+/// A key shared with one client, or with a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreSharedKey {
     /// What the client calls itself.
@@ -137,8 +141,10 @@ pub struct Update {
     pub trust_sets: Option<String>,
     /// The private key for payloads that are encrypted for this device, PEM.
     pub decryption_key: Option<Secret>,
-    /// Whom https servers must be certified by.
+    /// Whom https and coaps servers must be certified by.
     pub ca: Ca,
+    /// The key shared with coaps servers.
+    pub coaps_psk: Option<PreSharedKey>,
     /// Hosts that may be asked; empty: the one of [`Self::builtin_url`].
     pub allow_hosts: Vec<String>,
     /// Schemes that may be used.
@@ -151,6 +157,12 @@ pub struct Update {
     pub allow_loopback: bool,
     /// The most that is taken from the network, bytes a second; 0: no limit.
     pub bandwidth_max: u64,
+    /// Other places with the same files, each ending in `/`.
+    pub mirrors: Vec<Url>,
+    /// When software may be installed, every day; always where there is none.
+    pub window: Option<Window>,
+    /// The program and arguments that may put an installation off; empty: none.
+    pub veto: Vec<String>,
 }
 
 /// Whom https servers must be certified by.
@@ -167,8 +179,12 @@ pub enum Ca {
 pub struct Install {
     /// Where the new software goes.
     pub kind: InstallKind,
+    /// The agent in a slot, relative to it, where `freshen launch` starts it from there.
+    pub agent: Option<PathBuf>,
     /// The program and arguments run after the switch; empty: none.
     pub activate: Vec<String>,
+    /// How long [`Self::activate`] may take.
+    pub activate_timeout: Duration,
     /// The program and arguments that say whether the new software is well; empty: none.
     pub health: Vec<String>,
     /// How long [`Self::health`] may take.
@@ -186,6 +202,8 @@ pub enum InstallKind {
     Slots,
     /// In the place of one file.
     File(PathBuf),
+    /// Wherever a program of the system puts it.
+    Program(Box<install::Program>),
 }
 
 /// Bytes that must not be shown: they print as `Secret`, and are wiped when dropped.

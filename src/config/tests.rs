@@ -60,7 +60,7 @@ fn every_example_in_the_explained_configuration_is_valid() {
         .filter_map(|line| line.strip_prefix("# "))
         .filter(|line| line.contains(" = ") && toml::from_str::<toml::Table>(line).is_ok())
         .collect();
-    assert_eq!(examples.len(), 9, "{examples:?}");
+    assert_eq!(examples.len(), 19, "{examples:?}");
     for example in examples {
         let key = example.split(" = ").next().unwrap();
         let own_line = EXPLAINED.lines().find(|line| line.starts_with(&format!("{key} = ")));
@@ -123,6 +123,26 @@ fn the_configuration_of_the_contract_is_read() {
 }
 
 #[test]
+fn an_installer_of_the_device_is_named_and_its_verbs_may_be_replaced() {
+    let program = |text: &str| match accepted(text).install.kind {
+        InstallKind::Program(program) => *program,
+        other => panic!("{other:?}"),
+    };
+    let rauc = program("[install]\nkind = \"rauc\"\nprogram_timeout_s = 60");
+    assert_eq!(rauc.write, ["rauc", "install", "{payload}"]);
+    assert_eq!(rauc.limit, Duration::from_secs(60));
+    let swupdate = program(
+        "[install]\nkind = \"swupdate\"\nswitch = [\"./next\", \"{version}\"]\nbooted = [\"which\"]",
+    );
+    assert_eq!(swupdate.write, ["swupdate-client", "{payload}"]);
+    assert!(swupdate.switch[0].ends_with("/./next") && swupdate.switch[1] == "{version}");
+    assert_eq!((swupdate.booted, swupdate.roll_back), (vec!["which".to_owned()], vec![]));
+    let own = program("[install]\nkind = \"command\"\ncommand = [\"x\", \"y\"]\ndiscard = []");
+    assert_eq!(own.roll_back, ["x", "y", "roll-back"]);
+    assert_eq!(own.discard, [""; 0]);
+}
+
+#[test]
 fn a_wrong_shape_is_refused_with_its_line() {
     for (text, expected) in [
         (
@@ -174,7 +194,23 @@ fn a_wrong_value_is_refused_by_name_with_what_is_expected() {
         ("[update]\ntrust = [\"absent.pem\"]", "update.trust = \"DIR/absent.pem\": No such file"),
         ("[update]\ntrust = [\"k.pem\"]", "a PEM file with a line \"-----BEGIN PUBLIC KEY-----\""),
         ("[update]\nca = \"k.pem\"", "-----BEGIN CERTIFICATE-----"),
-        ("[install]\nkind = \"slot\"", "install.kind = \"slot\": expected \"slots\" or \"file\""),
+        ("[install]\nkind = \"slot\"", "install.kind = \"slot\": expected \"slots\", \"file\""),
+        ("[install]\nkind = \"command\"", "install.command = []: expected the program"),
+        ("[install]\ncommand = [\"x\"]", "install.command = \"x\": expected it only with kind"),
+        ("[install]\nkind = \"rauc\"\ncommand = [\"x\"]", "only with kind = \"command\""),
+        ("[install]\nkind = \"rauc\"\nfile = \"x\"", "only with kind = \"file\""),
+        ("[install]\nroll_back = []", "install.roll_back = (given): expected it only with kind"),
+        ("[install]\nkind = \"swupdate\"\nwrite = []", "install.write = []: expected a program"),
+        ("[install]\nkind = \"rauc\"\nprogram_timeout_s = 0", "expected 1 to 86400"),
+        ("[install]\nkind = \"rauc\"\nagent = \"freshen\"", "a path inside a slot"),
+        ("[install]\nagent = \"/bin/freshen\"", "a path inside a slot"),
+        ("[install]\nagent = \"../freshen\"", "a path inside a slot"),
+        ("[install]\nactivate_timeout_s = 0", "install.activate_timeout_s = 0: expected 1"),
+        ("[update]\nmirrors = [\"https://m.example/cam\"]", "with a / at its end"),
+        ("[update]\nmirrors = [\"m.example/\"]", "expected whole URLs of directories"),
+        ("[update]\nmirrors = [\"ftp://m.example/\"]", "expected whole URLs of directories"),
+        ("[update]\nwindow = \"2-4\"", "update.window = \"2-4\": expected a time of day"),
+        ("[update]\nveto = [\"\"]", "expected a program and its arguments"),
         ("[install]\nkind = \"file\"", "install.file = (absent): expected the path"),
         ("[install]\nfile = \"x\"", "only with kind = \"file\""),
         ("[install]\nhealth = [\"\"]", "expected a program and its arguments"),

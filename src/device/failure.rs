@@ -12,7 +12,7 @@ pub(super) fn fetch(error: &fetch::Error) -> Failure {
     let kind = match error {
         E::Settings(_) | E::Disk { .. } => FailureKind::Storage,
         E::BadUrl { .. } => FailureKind::BadUrl,
-        E::UnsupportedScheme(_) => FailureKind::UnsupportedScheme,
+        E::UnsupportedScheme(_) | E::NoCredentials => FailureKind::UnsupportedScheme,
         E::HostNotAllowed(_) | E::Redirect(_) => FailureKind::SourceRefused,
         E::NameUnknown(_) => FailureKind::NameUnknown,
         E::ConnectionLost { .. } | E::Tls { .. } | E::TimedOut { .. } | E::BadAnswer { .. } => {
@@ -60,11 +60,12 @@ pub(super) fn install(error: &install::Error) -> Failure {
         E::NoSpace { .. } => FailureKind::NoSpace,
         E::NoMemory => FailureKind::NoMemory,
         E::PayloadChanged { .. } => FailureKind::Digest,
-        E::HealthFailed(_) | E::ActivateFailed(_) => FailureKind::Trial,
+        E::HealthFailed(_) | E::ActivateFailed(_) | E::TriesSpent(_) => FailureKind::Trial,
         E::BadArchive { .. } | E::Unreadable(_) | E::Unfit(_) => FailureKind::Unfit,
+        E::NothingToRollBackTo => FailureKind::NothingBefore,
         E::Cancelled => FailureKind::Cancelled,
         E::Disk { .. } | E::Damaged { .. } => FailureKind::Storage,
-        E::Settings(_) | E::NotWritten(_) | E::NothingToRollBackTo | E::InstallerFailed { .. } => {
+        E::Settings(_) | E::NotWritten(_) | E::Vetoed(_) | E::InstallerFailed { .. } => {
             FailureKind::Install
         }
     };

@@ -22,4 +22,4 @@ mod workshop;
 
 pub use keeper::{Commit, Keeper, Rejected};
 pub use run::{Ready, run};
-pub use setup::Error;
+pub use setup::{Error, LAUNCHED};

@@ -28,10 +28,14 @@ const EVENTS_WAITING_MAX: usize = 16;
 /// How often they are kept.
 const EVENTS_EVERY: Duration = Duration::from_secs(60);
 
+/// The same where one of them is an order to update: who gave it has to be known after a power cut.
+const ORDERS_EVERY: Duration = Duration::from_secs(1);
+
 /// What waits for its time.
 #[derive(Default)]
 pub(super) struct Waiting {
     events: Vec<Event>,
+    orders: Vec<Event>,
     events_kept: Option<Instant>,
     /// The engine has forgotten its orders, in the reset that is under way.
     engine_is_clear: bool,
@@ -40,13 +44,17 @@ pub(super) struct Waiting {
 
 impl Waiting {
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let events = self.events_due().filter(|_| !self.events.is_empty());
-        [events, self.reset_again].into_iter().flatten().min()
+        [self.events_due(), self.reset_again].into_iter().flatten().min()
     }
 
-    /// When events may be kept again; at once, if none ever were.
+    /// When the events that wait may be kept; at once, if none ever were.
     fn events_due(&self) -> Option<Instant> {
-        Some(self.events_kept.map_or(Instant::ZERO, |at| at + EVENTS_EVERY))
+        let every = match (self.orders.is_empty(), self.events.is_empty()) {
+            (false, _) => ORDERS_EVERY,
+            (true, false) => EVENTS_EVERY,
+            (true, true) => return None,
+        };
+        Some(self.events_kept.map_or(Instant::ZERO, |at| at + every))
     }
 }
 
@@ -106,7 +114,7 @@ impl Device {
         tracing::info!("{subject} at {} is denied {resource:?}", peer.remote);
         if resource == Resource::SoftwareUpdate && matches!(subject, Subject::Peer(_)) {
             let href = &self.records.about.softwareupdate_href;
-            tracing::info!("wildcards do not cover it: the owner has to provide an ACE for {href}");
+            tracing::info!("an ACE has to name {href} and allow this; wildcards do not cover it");
         }
         let about = format!("{subject} at {}, {resource:?}", peer.remote);
         self.note(Event::new(Category::Access, 2, now.wall, "Access Denied", about));
@@ -124,14 +132,30 @@ impl Device {
         ));
     }
 
-    /// Somebody asks for an update.
-    pub(super) fn audit_order(&mut self, command: &Command, refusal: Option<String>, now: Now) {
+    /// Somebody asks for an update, and gets it or not.
+    pub(super) fn audit_order(
+        &mut self,
+        command: &Command,
+        peer: Peer,
+        refusal: Option<String>,
+        now: Now,
+    ) {
+        let about = format!("{} at {} asks: {}", command.asker, peer.remote, command.ask);
         let message = match refusal {
             None => "an order was taken".to_owned(),
             Some(refusal) => format!("an order was refused: {refusal}"),
         };
-        let about = format!("{}: {:?}", command.asker, command.ask);
-        self.note(Event::new(Category::Device, 3, now.wall, message, about));
+        tracing::info!("{about}; {message}");
+        self.note_order(Event::new(Category::Device, 3, now.wall, message, about));
+    }
+
+    /// Somebody asks for an update in a way that means nothing, or when there is none to be had.
+    pub(super) fn refused(&mut self, response: &Response, who: &Subject, peer: Peer, now: Now) {
+        let why = String::from_utf8_lossy(&response.payload);
+        let message = format!("an order was refused: {}", why.escape_debug());
+        let about = format!("{who} at {}", peer.remote);
+        tracing::info!("{about}: {message}");
+        self.note_order(Event::new(Category::Device, 3, now.wall, message, about));
     }
 
     /// Keeps an event for the owner, soon.
@@ -141,14 +165,22 @@ impl Device {
         }
     }
 
+    /// The same for one that strangers cannot cause; they cannot crowd it out either.
+    fn note_order(&mut self, event: Event) {
+        if self.records.ownership.is_some() && self.waiting.orders.len() < EVENTS_WAITING_MAX {
+            self.waiting.orders.push(event);
+        }
+    }
+
     /// Keeps the events that wait, if it is time, or if this is the last chance.
     pub(super) fn keep_events(&mut self, at_once: bool, now: Now) {
-        let due = self.waiting.events_due().is_some_and(|at| at <= now.mono);
-        if self.waiting.events.is_empty() || !(due || at_once) {
+        if !self.waiting.events_due().is_some_and(|at| at_once || at <= now.mono) {
             return;
         }
         self.waiting.events_kept = Some(now.mono);
-        let events = std::mem::take(&mut self.waiting.events);
+        let mut events = std::mem::take(&mut self.waiting.events);
+        events.append(&mut self.waiting.orders);
+        events.sort_by_key(|event| event.at);
         if let Err(rejected) = self.take_security(Input::Audit(events), now) {
             tracing::error!("auditable events are lost: {rejected}");
         }
@@ -219,6 +251,9 @@ impl Device {
                     self.tell(Resource::ProvisioningStatus, Notify::Confirmable, now);
                 }
                 Effect::Reset => {
+                    // What the old owner could have read is not for the next one.
+                    self.waiting.events.clear();
+                    self.waiting.orders.clear();
                     self.waiting.engine_is_clear = false;
                     self.waiting.reset_again = Some(now.mono);
                     self.end_observations(true, now);

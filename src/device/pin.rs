@@ -26,6 +26,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(300);
 pub(super) struct Pin {
     display: Display,
     digits: Option<Zeroizing<String>>,
+    /// Wrong ones since the last pause, for this PIN or the one before: who chooses the method again
+    /// gets another PIN, but no more tries.
     tries: u8,
     pause: Duration,
     /// When the next PIN may be shown, if one is wanted.
@@ -71,7 +73,6 @@ impl Pin {
             return false;
         }
         self.wanted_at = None;
-        self.tries = 0;
         match random_digits() {
             Ok(digits) => {
                 self.display.show(&digits);
@@ -92,6 +93,7 @@ impl Pin {
             return false;
         }
         tracing::warn!("{PIN_TRIES_MAX} wrong PINs; the next one is shown in {:?}", self.pause);
+        self.tries = 0;
         self.locked_until = now + self.pause;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         self.display.forget();
@@ -102,6 +104,7 @@ impl Pin {
     /// Somebody knew it.
     pub(super) fn was_right(&mut self) {
         self.pause = PAUSE_FIRST;
+        self.tries = 0;
     }
 
     /// It is not wanted any more.
@@ -219,6 +222,24 @@ mod tests {
         pin.was_right();
         pin.hide();
         assert!(pin.digits().is_none() && !file.exists() && pin.deadline().is_none());
+    }
+
+    #[test]
+    fn a_thousand_wrong_pins_take_a_day_also_for_who_chooses_the_method_again_and_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut pin = Pin::new(directory.path().join("pin"), vec![]);
+        let mut now = 0;
+        let mut shown = std::collections::HashSet::new();
+        for _ in 0..1000 {
+            pin.want(at(now));
+            now = now.max((pin.deadline().unwrap() - Instant::ZERO).as_secs());
+            assert!(pin.show_due(at(now)));
+            shown.insert(pin.digits().unwrap().to_owned());
+            pin.was_wrong(at(now));
+        }
+        let pauses = 1000 / u64::from(PIN_TRIES_MAX);
+        assert_eq!(now, 5 + 10 + 20 + 40 + 80 + 160 + (pauses - 6) * 300);
+        assert!(shown.len() > 990, "each PIN is a new one");
     }
 
     #[test]

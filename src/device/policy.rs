@@ -4,9 +4,10 @@ use uuid::Uuid;
 
 use super::setup::Error;
 use crate::clock::Now;
-use crate::config::{Certified, Credentials};
+use crate::config::{Ca, Certified, Credentials, Update};
 use crate::dtls::{
-    self, Anchor, ClientCertificates, IdentityRule, OwnCertificate, Policy, PreSharedKey, Suite,
+    self, Anchor, ClientCertificates, ClientPolicy, IdentityRule, OwnCertificate, Policy,
+    PreSharedKey, Suite,
 };
 use crate::ocf::security::{Credential, Method, OnboardingState, Security, Usage};
 
@@ -187,6 +188,27 @@ fn named(credentials: &Credentials) -> Result<Policy, Error> {
         policy.client_identity = IdentityRule::ChainOnly;
         policy.suites.extend(CERTIFICATE_SUITES);
         policy.suites.extend([Suite::EcdheEcdsaAes128GcmSha256, Suite::EcdheEcdsaAes128CbcSha256]);
+    }
+    Ok(policy)
+}
+
+/// What a coaps server is offered when software is fetched from it.
+pub(super) fn of_downloads(
+    update: &Update,
+    credentials: &Credentials,
+) -> Result<ClientPolicy, Error> {
+    let mut policy = ClientPolicy::default();
+    if let Ca::Pem(pem) = &update.ca {
+        policy.anchors = Anchor::from_pem(pem.as_bytes()).map_err(Error::Credentials)?;
+        policy.suites.extend(CERTIFICATE_SUITES);
+        policy.suites.extend([Suite::EcdheEcdsaAes128GcmSha256, Suite::EcdheEcdsaAes128CbcSha256]);
+        if let Some(certified) = &credentials.certificate {
+            policy.certificate = Some(certificate(certified).map_err(Error::Credentials)?.0);
+        }
+    }
+    if let Some(psk) = &update.coaps_psk {
+        policy.psk = Some(PreSharedKey::new(psk.identity.as_bytes(), psk.key.expose()));
+        policy.suites.extend([Suite::EcdhePskAes128CbcSha256, Suite::PskAes128Ccm8]);
     }
     Ok(policy)
 }

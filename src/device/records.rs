@@ -4,7 +4,7 @@ use super::keeper::Keeper;
 use super::watchers::Meter;
 use crate::clock::Now;
 use crate::ocf::security::{Rules, Security};
-use crate::ocf::{About, Guard, Site};
+use crate::ocf::{About, Guard, Memo, Site};
 use crate::store::Ledger;
 
 /// Both records, and what is shown beside them.
@@ -14,6 +14,7 @@ pub(super) struct Records {
     /// None while everything is open to everyone.
     pub(super) ownership: Option<Ownership>,
     pub(super) meter: Meter,
+    pub(super) memo: Memo,
 }
 
 /// Who owns the device, and how it may be owned.
@@ -42,6 +43,7 @@ impl Records {
         Site {
             about: &self.about,
             state: self.update.state(),
+            memo: &self.memo,
             progress: self.meter.shown(),
             endpoints,
             guard,

@@ -16,12 +16,13 @@ use super::sleep;
 use super::watchers::Meter;
 use super::workshop::Workshop;
 use crate::clock::{self, Instant, Now};
-use crate::coap::{self, Notify, Peer, Reception, Request, Response, Ticket};
+use crate::coap::{self, Code, Notify, Peer, Reception, Request, Response, Ticket, option};
 use crate::config::Settings;
 use crate::dtls;
 use crate::net::{Arrival, Inbox, Path, Service, Sockets};
-use crate::ocf::{self, Answer, Pending, Resource};
+use crate::ocf::{self, Answer, Memo, Pending, Resource};
 use crate::update::{self, Effect, Input, Report, Rules, State, WorkId};
+use crate::worker::Progress;
 
 /// How long to wait before a report that could not be committed is tried again.
 const COMMIT_AGAIN: Duration = Duration::from_secs(1);
@@ -77,6 +78,30 @@ fn tell_systemd(state: NotifyState<'_>) {
     }
 }
 
+/// The service manager ends a process that falls silent (systemd's `WatchdogSec`): this loop speaks
+/// while it turns.
+struct Watchdog {
+    every: Option<Duration>,
+    next: Instant,
+}
+
+impl Watchdog {
+    /// Twice within the time that the service manager allows.
+    fn new() -> Self {
+        Self { every: sd_notify::watchdog_enabled().map(|limit| limit / 2), next: Instant::ZERO }
+    }
+
+    /// Speaks when it is time; says when it will be again.
+    fn feed(&mut self, now: Instant) -> Option<Instant> {
+        let every = self.every?;
+        if self.next <= now {
+            tell_systemd(NotifyState::Watchdog);
+            self.next = now + every;
+        }
+        Some(self.next)
+    }
+}
+
 pub(super) struct Device {
     pub(super) records: Records,
     pub(super) coap: coap::Endpoint,
@@ -119,7 +144,13 @@ impl Device {
             }
         };
         let announced = update.state().clone();
-        let records = Records { about: parts.about, update, ownership, meter: Meter::default() };
+        let records = Records {
+            about: parts.about,
+            update,
+            ownership,
+            meter: Meter::default(),
+            memo: Memo::default(),
+        };
         let mut device = Self {
             records,
             coap: parts.coap,
@@ -164,9 +195,10 @@ impl Device {
 
     async fn live(&mut self, terminate: &mut Signal, interrupt: &mut Signal, button: &mut Signal) {
         let mut inbox = Inbox::new();
+        let mut watchdog = Watchdog::new();
         loop {
             let now = clock::now();
-            let deadline = self.deadline(now);
+            let deadline = self.deadline(now).into_iter().chain(watchdog.feed(now.mono)).min();
             tokio::select! {
                 () = self.sockets.ready() => self.receive(&mut inbox),
                 (work, report) = self.workshop.report() => {
@@ -187,8 +219,8 @@ impl Device {
 
     /// When to wake at the latest: the nearest of everything that is ever waited for.
     fn deadline(&self, now: Now) -> Option<Instant> {
-        let engine =
-            update::next_wake(self.records.update.state(), now).map(|wait| now.mono + wait);
+        let engine = update::next_wake(self.records.update.state(), &self.rules, now)
+            .map(|wait| now.mono + wait);
         [
             engine,
             self.coap.deadline().map(|(at, _)| at),
@@ -211,6 +243,8 @@ impl Device {
             let now = clock::now();
             for arrival in inbox.arrivals() {
                 self.arrived(&arrival, now);
+                // One after the other: what waits for nothing stays in the processor's cache.
+                self.drain(now);
             }
             self.settle(now);
         }
@@ -247,7 +281,9 @@ impl Device {
         }
         let progressed =
             self.workshop.progress().is_some_and(|work| self.records.meter.read(work, now.mono));
-        if progressed {
+        let deferred = self.deferred(now);
+        let deferred = self.records.meter.defer(deferred);
+        if progressed || deferred {
             self.tell(Resource::UpdateStatus, Notify::NonConfirmable, now);
         }
         if now.mono - self.interfaces_read >= INTERFACES_EVERY {
@@ -257,12 +293,21 @@ impl Device {
         self.settle(now);
     }
 
+    /// What the start of an installation waits for, in words.
+    fn deferred(&self, now: Now) -> Option<String> {
+        let opens = update::waits_for_window(self.records.update.state(), &self.rules, now);
+        let opens = opens.map(|opens| opens.format("waits for the maintenance window, %FT%RZ"));
+        let leave = || self.workshop.progress().and_then(Progress::waits_for);
+        opens.map(|words| words.to_string()).or_else(leave)
+    }
+
     /// Carries on until nothing is left to do now: the engine's next stages, answers, datagrams.
     fn settle(&mut self, now: Now) {
         loop {
             self.drain(now);
             self.finish_reset(now);
-            if !update::is_due(self.records.update.state(), now) || self.held.is_some() {
+            if !update::is_due(self.records.update.state(), &self.rules, now) || self.held.is_some()
+            {
                 break;
             }
             if self.take(Input::Tick, now).is_err() {
@@ -326,38 +371,47 @@ impl Device {
         let endpoints =
             if Resource::needs_endpoints(&request) { self.endpoints(peer) } else { Vec::new() };
         let subject = self.secure.subject(peer, self.records.security(), now);
+        let spoken = tracing::enabled!(tracing::Level::DEBUG).then(|| spoken(&request));
         let site = self.records.site(&endpoints, self.secure.is_onboarding(), now);
-        let response = match ocf::answer(&site, &subject, reception, request) {
+        let (response, watched) = match ocf::answer(&site, &subject, reception, request) {
             Answer::Silence => return self.coap.ignore(ticket, now.mono),
-            Answer::Reply(response, watched) => {
-                let topic = watched.and_then(Resource::topic);
-                return self.coap.respond(ticket, response, topic, now.mono);
-            }
+            Answer::Reply(response, watched) => (response, watched),
             Answer::Denied(response, resource) => {
                 self.denied(resource, &subject, peer, now);
-                response
+                (response, None)
             }
-            Answer::Write(write, pending) => self.write(write, &pending, peer, now),
-            Answer::Roles(change, pending) => self.change_roles(change, &pending, peer, now),
-            Answer::Order(command, pending) => {
-                tracing::info!("{} at {} asks: {:?}", command.asker, peer.remote, command.ask);
-                self.order(command, &pending, now)
+            Answer::Refused(response) => {
+                self.refused(&response, &subject, peer, now);
+                (response, None)
             }
+            Answer::Write(write, pending) => (self.write(write, &pending, peer, now), None),
+            Answer::Roles(change, pending) => {
+                (self.change_roles(change, &pending, peer, now), None)
+            }
+            Answer::Order(command, pending) => (self.order(command, &pending, peer, now), None),
         };
-        self.coap.respond(ticket, response, None, now.mono);
+        if let Some(spoken) = spoken {
+            let code = response.code.0;
+            tracing::debug!("{}: {spoken}: {}.{:02}", peer.remote, code >> 5, code & 31);
+        }
+        let topic = watched.and_then(Resource::topic);
+        self.coap.respond(ticket, response, topic, now.mono);
     }
 
-    fn order(&mut self, command: update::Command, pending: &Pending, now: Now) -> Response {
+    fn order(
+        &mut self,
+        command: update::Command,
+        pending: &Pending,
+        peer: Peer,
+        now: Now,
+    ) -> Response {
         let result = self.take(Input::Command(command.clone()), now);
         let refusal = result.as_ref().err().map(ToString::to_string);
-        self.audit_order(&command, refusal, now);
+        self.audit_order(&command, peer, refusal, now);
         let site = self.records.site(&[], self.secure.is_onboarding(), now);
         match result {
             Ok(()) => pending.done(&site, None),
-            Err(Rejected::Refused(refusal)) => {
-                tracing::info!("refused: {refusal}");
-                pending.done(&site, Some(&refusal))
-            }
+            Err(Rejected::Refused(refusal)) => pending.done(&site, Some(&refusal)),
             Err(rejected @ Rejected::NotDurable(_)) => {
                 tracing::error!("{rejected}");
                 Pending::not_durable()
@@ -428,6 +482,21 @@ impl Device {
             })
             .collect()
     }
+}
+
+/// A request in words; never its body, which may hold keys.
+fn spoken(request: &Request) -> String {
+    let method = match request.code {
+        Code::GET if request.options.uint(option::OBSERVE) == Some(0) => "GET (observe)",
+        Code::GET => "GET",
+        Code::POST => "POST",
+        Code::DELETE => "DELETE",
+        _ => "another method",
+    };
+    let path: Vec<&str> = request.path().map(|segment| segment.unwrap_or("?")).collect();
+    let queries: Vec<&str> = request.queries().map(|query| query.unwrap_or("?")).collect();
+    let mark = if queries.is_empty() { "" } else { "?" };
+    format!("{method} /{}{mark}{}", path.join("/"), queries.join("&")).escape_debug().to_string()
 }
 
 /// The update's life story.

@@ -7,7 +7,7 @@ use super::identity::Identity;
 use super::keeper::{Rejected, decode};
 use super::ownership::fresh;
 use super::pin::Pin;
-use super::policy::Configured;
+use super::policy::{self, Configured};
 use super::run::Ready;
 use super::secure::Secure;
 use super::trust::Trusted;
@@ -33,6 +33,9 @@ const LEISURE: Duration = Duration::from_secs(2);
 
 /// Critical options of OCF: the versions of the content format asked for and sent.
 const OCF_OPTIONS: [u16; 2] = [2049, 2053];
+
+/// In the environment of an agent that `freshen launch` has started: which one that is.
+pub const LAUNCHED: &str = "FRESHEN_LAUNCHED";
 
 /// What kept a device from starting.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +100,7 @@ impl Parts {
         let rules = Rules {
             builtin_url: settings.update.builtin_url.clone(),
             tries: settings.install.tries,
+            window: settings.update.window,
             ..Rules::default()
         };
         let ownership = match settings.listen.insecure {
@@ -134,7 +138,9 @@ fn bench(settings: &Settings, directory: &Path) -> Result<Bench, Error> {
             config::Ca::WebPki => Roots::WebPki,
             config::Ca::Pem(text) => Roots::Pem(text.clone()),
         },
+        coaps: policy::of_downloads(update, &settings.credentials)?,
         bandwidth_max: update.bandwidth_max,
+        mirrors: update.mirrors.clone(),
         private_addresses: update.allow_private,
         loopback_addresses: update.allow_loopback,
         limits: fetch::Limits::default(),
@@ -148,6 +154,8 @@ fn bench(settings: &Settings, directory: &Path) -> Result<Bench, Error> {
         identity: package::Identity::new(&settings.device.vendor, &settings.device.class),
         stage: directory.join("stage"),
         confirm_timeout: settings.install.confirm_timeout,
+        veto: update.veto.clone(),
+        launched: std::env::var_os(LAUNCHED).map(PathBuf::from),
     })
 }
 
@@ -277,10 +285,14 @@ fn installer(install: &config::Install, directory: &Path) -> Result<Installer, E
     let kind = match &install.kind {
         config::InstallKind::Slots => install::Kind::Slots,
         config::InstallKind::File(path) => install::Kind::File(PathBuf::clone(path)),
+        config::InstallKind::Program(program) => install::Kind::Program((**program).clone()),
     };
     let settings = install::Settings {
         kind,
         activate: install.activate.clone(),
+        activate_timeout: install.activate_timeout,
+        agent: install.agent.clone(),
+        tries: install.tries,
         health: install.health.clone(),
         health_timeout: install.health_timeout,
         ..install::Settings::default()

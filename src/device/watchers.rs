@@ -18,8 +18,15 @@ pub(super) struct Meter {
 
 impl Meter {
     /// What is shown.
-    pub(super) fn shown(&self) -> Progress {
-        self.shown
+    pub(super) fn shown(&self) -> &Progress {
+        &self.shown
+    }
+
+    /// What the start of an installation waits for, in words; says whether that has changed.
+    pub(super) fn defer(&mut self, deferred: Option<String>) -> bool {
+        let changed = self.shown.deferred != deferred;
+        self.shown.deferred = deferred;
+        changed
     }
 
     /// When to read again; `None` when no work goes on.
@@ -49,6 +56,8 @@ impl Meter {
             expected: work.expected(),
             rate: u64::try_from(rate).unwrap_or(u64::MAX),
             attempt: work.attempt(),
+            trouble: work.trouble(),
+            deferred: self.shown.deferred.clone(),
         };
         self.last = Some((now, done));
         let changed = shown != self.shown;

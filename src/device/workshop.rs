@@ -16,7 +16,7 @@ use super::image::Bringer;
 use super::trust::Trusted;
 use crate::clock;
 use crate::fetch::Fetcher;
-use crate::install::Installer;
+use crate::install::{self, Installer};
 use crate::package::{self, DecryptionKey, Digest, Identity, Manifest, Verified};
 use crate::store;
 use crate::update::{Failure, FailureKind, Offer, Report, Task, WorkId};
@@ -31,6 +31,9 @@ const ROLL_BACK_PAUSE_FIRST: Duration = Duration::from_secs(1);
 
 /// The longest of these pauses.
 const ROLL_BACK_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Between two questions to the veto command.
+const VETO_PAUSE: Duration = Duration::from_secs(60);
 
 /// How often a pausing worker looks whether it is to stop.
 const CANCEL_EVERY: Duration = Duration::from_millis(50);
@@ -59,6 +62,10 @@ pub(super) struct Bench {
     pub(super) stage: PathBuf,
     /// How long new software has to prove itself.
     pub(super) confirm_timeout: Duration,
+    /// The program and arguments that may put an installation off; empty for none.
+    pub(super) veto: Vec<String>,
+    /// Where the agent is that `freshen launch` has started from a slot.
+    pub(super) launched: Option<PathBuf>,
 }
 
 impl Workshop {
@@ -137,7 +144,7 @@ impl Bench {
             Task::Switch(package) => Report::Switched(
                 self.installer.switch(&package, cancel).map_err(|error| failure::install(&error)),
             ),
-            Task::Try(_) => Report::Tried(self.try_out(cancel)),
+            Task::Try(package) => Report::Tried(self.try_out(&package, cancel)),
             Task::Confirm(package) => Report::Confirmed(
                 self.installer.confirm(&package).map_err(|error| failure::install(&error)),
             ),
@@ -210,12 +217,47 @@ impl Bench {
         progress: &Progress,
     ) -> Result<(), Failure> {
         let (manifest, _) = self.kept(package)?;
+        self.wait_for_leave(&manifest, cancel, progress)?;
         self.installer
             .write(&manifest, &self.folder(package), progress, cancel)
             .map_err(|error| failure::install(&error))
     }
 
-    fn try_out(&self, cancel: &Cancel) -> Result<(), Failure> {
+    /// Asks the veto command until it lets the installation begin. Nothing has been touched yet.
+    fn wait_for_leave(
+        &self,
+        manifest: &Manifest,
+        cancel: &Cancel,
+        progress: &Progress,
+    ) -> Result<(), Failure> {
+        while let Err(error) = self.installer.may_begin(&self.veto, manifest, cancel) {
+            if cancel.is_cancelled() {
+                return Err(failure::install(&error));
+            }
+            let words = error.to_string();
+            if progress.waits_for().as_ref() != Some(&words) {
+                tracing::info!("the installation of {} is put off: {words}", manifest.version);
+            }
+            progress.set_waits_for(Some(words));
+            pause(VETO_PAUSE, cancel);
+        }
+        progress.set_waits_for(None);
+        Ok(())
+    }
+
+    fn try_out(&self, package: &Digest, cancel: &Cancel) -> Result<(), Failure> {
+        if self.leave_if_replaced() {
+            // The agent that is on trial does the rest.
+            while !cancel.is_cancelled() {
+                pause(CANCEL_EVERY, cancel);
+            }
+        }
+        let running = self.installer.running().map_err(|error| failure::install(&error))?;
+        if running.is_none_or(|running| running.digest != *package) {
+            let detail = "the new software was started too often without success, and the launcher \
+                          has brought back the old";
+            return Err(Failure::new(FailureKind::Trial, detail));
+        }
         let deadline = clock::now().mono + self.confirm_timeout;
         self.installer.health(deadline, cancel).map_err(|error| failure::install(&error))
     }
@@ -226,14 +268,14 @@ impl Bench {
         loop {
             let error = match self.installer.roll_back(&package, cancel) {
                 Ok(()) => return Ok(()),
+                Err(error @ install::Error::NothingToRollBackTo) => {
+                    return Err(failure::install(&error));
+                }
                 Err(error) if cancel.is_cancelled() => return Err(failure::install(&error)),
                 Err(error) => error,
             };
             tracing::error!("cannot bring back the old software: {error}; trying again");
-            let until = clock::now().mono + pause;
-            while clock::now().mono < until && !cancel.is_cancelled() {
-                thread::sleep(CANCEL_EVERY);
-            }
+            self::pause(pause, cancel);
             pause = (pause * 2).min(ROLL_BACK_PAUSE_MAX);
         }
     }
@@ -253,10 +295,33 @@ impl Bench {
         {
             tracing::warn!("cannot free the spare slot: {error}");
         }
+        self.leave_if_replaced();
+    }
+
+    /// Ends this process where it is the agent of a slot and another slot runs now: the launcher starts
+    /// that one's agent. What has to be known by it is on the disk.
+    fn leave_if_replaced(&self) -> bool {
+        let Some((launched, agent)) = self.launched.as_ref().zip(self.installer.agent()) else {
+            return false;
+        };
+        let replaced = fs::canonicalize(agent).is_ok_and(|agent| agent != *launched);
+        if replaced {
+            tracing::info!("another agent is to run; this one ends");
+            let own = rustix::process::getpid();
+            let _ = rustix::process::kill_process(own, rustix::process::Signal::TERM);
+        }
+        replaced
     }
 
     fn folder(&self, package: Digest) -> PathBuf {
         self.stage.join(package.to_string())
+    }
+}
+
+fn pause(length: Duration, cancel: &Cancel) {
+    let until = clock::now().mono + length;
+    while clock::now().mono < until && !cancel.is_cancelled() {
+        thread::sleep(CANCEL_EVERY);
     }
 }
 

@@ -1,20 +1,19 @@
 //! Envelopes and payloads over CoAP: a block-wise GET whose blocks go to the disk as they come.
 
-use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use super::address::{self, CANCEL_POLL};
+use super::address::CANCEL_POLL;
+use super::channel::Channel;
 use super::fetcher::Way;
 use super::pace::{Bandwidth, Patience, TooSlow};
 use super::partial::Partial;
-use super::policy::{Scheme, Target};
+use super::policy::Target;
 use super::retry::Failure;
 use super::wire;
 use super::{Error, Fetched};
 use crate::clock;
 use crate::clock::Instant;
-use crate::coap::{Call, CallError, Code, Config, Endpoint, Output, Peer, Reception};
+use crate::coap::{Call, CallError, Code, Config, Endpoint, Output, Reception};
 use crate::coap::{Request, Response, option};
 use crate::package::ENVELOPE_BYTES_MAX;
 use crate::worker::Progress;
@@ -113,6 +112,7 @@ fn get(
     let call = endpoint.download(channel.peer, request, from, clock::now().mono);
     let result = converse(way, target, &mut endpoint, &mut channel, call, deadline, take);
     // Nobody waits for our acknowledgements any more; the server will find out by itself.
+    channel.close();
     let response = result?;
     if response.code == Code::CONTENT {
         return Ok(response);
@@ -145,7 +145,6 @@ fn converse(
     let mut bandwidth = Bandwidth::new(way.settings.bandwidth_max, clock::now().mono);
     let slow = |what| Error::TimedOut { host: target.host.clone(), what };
     let lost = |why: String| Error::ConnectionLost { host: target.host.clone(), why };
-    let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     loop {
         while let Some(output) = endpoint.poll_output() {
             match output {
@@ -171,15 +170,15 @@ fn converse(
             return Err(slow("the whole download"));
         }
         let due = endpoint.deadline().map_or(CANCEL_POLL, |(due, _)| due - begun);
-        let came = channel
-            .receive(&mut buffer, due.min(CANCEL_POLL))
-            .map_err(|error| lost(error.to_string()))?;
+        let came =
+            channel.receive(due.min(CANCEL_POLL)).map_err(|error| lost(error.to_string()))?;
         let now = clock::now().mono;
-        if patience.waited(now - begun, came.unwrap_or(0) as u64) == Err(TooSlow) {
+        let length = came.as_ref().map_or(0, Vec::len);
+        if patience.waited(now - begun, length as u64) == Err(TooSlow) {
             return Err(slow("a fair share of the bytes"));
         }
-        if let Some(bytes) = came.and_then(|length| buffer.get(..length)) {
-            endpoint.handle_datagram(channel.peer, Reception::Unicast, bytes, now);
+        if let Some(bytes) = came {
+            endpoint.handle_datagram(channel.peer, Reception::Unicast, &bytes, now);
             let hold_back = bandwidth.take(bytes.len() as u64, now);
             wire::pause(hold_back, way.cancel).map_err(|_| Error::Cancelled)?;
         }
@@ -188,69 +187,6 @@ fn converse(
             endpoint.handle_timeout(now);
         }
     }
-}
-
-/// A way to exchange datagrams with one server. Clear text only, so far; a secured one wraps the same
-/// socket.
-struct Channel {
-    socket: UdpSocket,
-    peer: Peer,
-}
-
-impl Channel {
-    fn open(way: &Way<'_>, target: &Target) -> Result<Self, Error> {
-        if target.scheme == Scheme::Coaps {
-            return Err(Error::UnsupportedScheme("coaps".into()));
-        }
-        let found =
-            address::resolve(way.lookup, &target.host, target.port, way.settings, way.cancel)?;
-        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for remote in found {
-            match connect(remote) {
-                Ok(socket) => {
-                    let peer = Peer { remote, socket: 0, session: 0 };
-                    return Ok(Self { socket, peer });
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(Error::ConnectionLost { host: target.host.clone(), why: last.to_string() })
-    }
-
-    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.socket.send(bytes).map(|_| ())
-    }
-
-    /// The next datagram of the server, if one comes in time.
-    fn receive(&mut self, buffer: &mut [u8], wait: Duration) -> io::Result<Option<usize>> {
-        // Zero would mean for ever.
-        self.socket.set_read_timeout(Some(wait.max(Duration::from_millis(1))))?;
-        match self.socket.recv(buffer) {
-            Ok(length) => Ok(Some(length)),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock
-                        | io::ErrorKind::TimedOut
-                        | io::ErrorKind::Interrupted
-                ) =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
-    }
-}
-
-/// Connected, so that the kernel drops what others send.
-fn connect(remote: SocketAddr) -> io::Result<UdpSocket> {
-    let local: SocketAddr = match remote {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = UdpSocket::bind(local)?;
-    socket.connect(remote)?;
-    Ok(socket)
 }
 
 /// The options of a URI (RFC 7252 section 6.4).
@@ -316,9 +252,6 @@ fn seed() -> [u8; 32] {
     let _ = getrandom::fill(&mut seed);
     seed
 }
-
-/// The longest datagram of UDP, bytes.
-const DATAGRAM_BYTES_MAX: usize = 65_536;
 
 /// The longest value of Uri-Path and Uri-Query, bytes (RFC 7252 section 5.10).
 const URI_OPTION_BYTES_MAX: usize = 255;

@@ -20,6 +20,12 @@ pub enum Error {
     /// A scheme that this device does not speak, or is not allowed to.
     #[error("`{0}` is not a scheme that this device may fetch from; use https or coaps")]
     UnsupportedScheme(String),
+    /// A coaps server, and nothing to prove itself by or to know it by.
+    #[error(
+        "there is neither a key nor an authority for coaps servers; set `update.coaps_psk`, or \
+         `update.ca` to a file"
+    )]
+    NoCredentials,
     /// The allow-list, the port list or the address policy says no. One error for all three, so that
     /// it reveals nothing about the network behind the device.
     #[error("`{0}` is not an address that this device may fetch from; see allow_hosts")]
@@ -39,7 +45,9 @@ pub enum Error {
         why: String,
     },
     /// The other side is not who it should be, or does not speak our TLS.
-    #[error("`{host}` could not be trusted: {why}; check its certificate, `ca` and the clock")]
+    #[error(
+        "`{host}` could not be trusted: {why}; check its certificate or key, `ca` and the clock"
+    )]
     Tls {
         /// The other side.
         host: String,

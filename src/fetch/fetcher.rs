@@ -61,17 +61,32 @@ impl Fetcher {
     ///
     /// # Errors
     ///
-    /// Everything in [`Error`] that is not about payloads or the disk.
+    /// Everything in [`Error`] that is not about payloads or the disk; where there are mirrors, that of
+    /// the first server.
     pub fn envelope(&self, url: &str, cancel: &Cancel) -> Result<Fetched, Error> {
         let url = if url.is_empty() { &self.settings.builtin_url } else { url };
         let target = policy::judge(url, &self.settings)?;
         let deadline = clock::now().mono + self.settings.limits.total_min;
         let mut retry = Retry::new(&self.settings.limits);
+        let elsewhere = mirrored(&target.url, &target.url, &self.settings.mirrors);
+        let elsewhere: Vec<Target> = elsewhere
+            .into_iter()
+            .filter_map(|url| policy::judge_url(url, &self.settings).ok())
+            .collect();
         loop {
             let failure = match self.envelope_once(&target, deadline, cancel) {
                 Ok(fetched) => return Ok(fetched),
                 Err(failure) => failure,
             };
+            // What the first server has decided, another one does not overrule.
+            for mirror in elsewhere.iter().filter(|_| failure.error.is_passing()) {
+                tracing::warn!(url = %mirror.url, error = %failure.error, "asking a mirror");
+                match self.envelope_once(mirror, deadline, cancel) {
+                    Ok(fetched) => return Ok(fetched),
+                    Err(Failure { error: Error::Cancelled, .. }) => return Err(Error::Cancelled),
+                    Err(failed) => tracing::warn!(url = %mirror.url, error = %failed.error),
+                }
+            }
             let time_left = deadline - clock::now().mono;
             let wait = retry.after(failure, false, time_left, chance())?;
             wire::pause(wait, cancel).map_err(|_| Error::Cancelled)?;
@@ -104,13 +119,19 @@ impl Fetcher {
         let result = match &component.source {
             Source::Integrated(bytes) => self.write(bytes, &mut partial, progress),
             Source::Uri(reference) => {
-                let sources = [resolve(base, reference)?];
+                let first = resolve(base, reference)?;
+                let mut sources = mirrored(base, &first, &self.settings.mirrors);
+                sources.insert(0, first);
                 self.download(&sources, &mut partial, progress, cancel)
             }
             // Whoever knows about codings has made these ways to one and the same payload.
             Source::Ways(ways) => {
                 let sources = ways.iter().map(|way| resolve(base, &way.uri));
-                let sources = sources.collect::<Result<Vec<_>, _>>()?;
+                let mut sources = sources.collect::<Result<Vec<_>, _>>()?;
+                let first = sources.iter();
+                let elsewhere: Vec<_> =
+                    first.flat_map(|first| mirrored(base, first, &self.settings.mirrors)).collect();
+                sources.extend(elsewhere);
                 self.download(&sources, &mut partial, progress, cancel)
             }
         };
@@ -254,9 +275,56 @@ fn resolve(base: &Url, reference: &str) -> Result<Url, Error> {
     })
 }
 
+/// Where else `url` may be found, if it lies in the directory of the envelope or below: there are
+/// mirrors of that directory.
+fn mirrored(envelope: &Url, url: &Url, mirrors: &[Url]) -> Vec<Url> {
+    let below = envelope.join(".").ok().and_then(|directory| directory.make_relative(url));
+    let Some(below) = below.filter(|below| !below.is_empty() && !below.starts_with("..")) else {
+        return vec![];
+    };
+    let there = mirrors.iter().filter_map(|mirror| mirror.join(&below).ok());
+    there.filter(|it| it != url).collect()
+}
+
 fn chance() -> u16 {
     let mut bytes = [0; 2];
     // Without randomness the pause is the shortest, which is still a pause.
     let _ = getrandom::fill(&mut bytes);
     u16::from_le_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn urls(texts: &[&str]) -> Vec<Url> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn mirrors_have_what_is_in_the_directory_of_the_envelope_and_below() {
+        let envelope = Url::parse("https://v.example/cam/1.suit").unwrap();
+        let mirrors = urls(&["https://m.example/a/", "coaps://n.example/"]);
+        for (reference, there) in [
+            ("1.bin", &["https://m.example/a/1.bin", "coaps://n.example/1.bin"][..]),
+            (
+                "big/1.bin?x=2",
+                &["https://m.example/a/big/1.bin?x=2", "coaps://n.example/big/1.bin?x=2"],
+            ),
+            (
+                "https://v.example/cam/1.bin",
+                &["https://m.example/a/1.bin", "coaps://n.example/1.bin"],
+            ),
+            ("1.suit", &["https://m.example/a/1.suit", "coaps://n.example/1.suit"]),
+            ("../other/1.bin", &[]),
+            ("https://w.example/cam/1.bin", &[]),
+            ("https://m.example/a/1.bin", &[]),
+        ] {
+            let url = envelope.join(reference).unwrap();
+            assert_eq!(mirrored(&envelope, &url, &mirrors), urls(there), "{reference}");
+        }
+        // The envelope came from a mirror: the others are left, and it is not asked twice.
+        let url = mirrors[0].join("1.bin").unwrap();
+        assert_eq!(mirrored(&mirrors[0], &url, &mirrors), urls(&["coaps://n.example/1.bin"]));
+    }
 }

@@ -7,6 +7,7 @@
 //! the size of anything.
 
 mod address;
+mod channel;
 mod coap;
 mod error;
 mod fetcher;

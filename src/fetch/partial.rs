@@ -10,11 +10,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::Error;
 use crate::package::Digest;
-use crate::worker::{Cancel, Progress};
+use crate::worker::{Cancel, Flushing, Hashing, Progress};
 
 /// A payload that is not complete yet.
 #[derive(Debug)]
@@ -23,7 +22,8 @@ pub(super) struct Partial {
     path: PathBuf,
     tag_path: PathBuf,
     file: File,
-    hash: Sha256,
+    hash: Hashing,
+    flushing: Flushing,
     at: u64,
     signed: Signed,
     tag: Option<Tag>,
@@ -78,8 +78,10 @@ pub(super) fn open(
     let file = options.open(&path).map_err(Error::disk(&path, signed.size))?;
     let tag = note.and_then(|note| note.tag);
     let target = target.to_owned();
-    let mut partial =
-        Partial { target, path, tag_path, file, hash: Sha256::new(), at: 0, signed, tag };
+    let written = file.try_clone().map_err(Error::disk(&path, signed.size))?;
+    let flushing = Flushing::new(move || written.sync_data());
+    let hash = Hashing::new();
+    let mut partial = Partial { target, path, tag_path, file, hash, flushing, at: 0, signed, tag };
     if let Err(error) = partial.reserve().and_then(|()| partial.write_note()) {
         partial.remove();
         return Err(error);
@@ -122,6 +124,7 @@ impl Partial {
             return Err(Error::SizeMismatch { signed: self.signed.size, got });
         }
         self.file.write_all(bytes).map_err(Error::disk(&self.path, room))?;
+        self.flushing.wrote(bytes.len() as u64).map_err(Error::disk(&self.path, room))?;
         self.hash.update(bytes);
         self.at += bytes.len() as u64;
         progress.add(bytes.len() as u64);
@@ -140,12 +143,12 @@ impl Partial {
         if self.at != self.signed.size {
             return Err(Error::SizeMismatch { signed: self.signed.size, got: self.at });
         }
-        let got = Digest(self.hash.clone().finalize().into());
+        let got = Digest(std::mem::take(&mut self.hash).finish());
         if got != self.signed.digest {
             return Err(Error::DigestMismatch { signed: self.signed.digest, got });
         }
         let disk = || Error::disk(&self.path, self.signed.size);
-        self.file.sync_all().map_err(disk())?;
+        self.flushing.settle().and_then(|()| self.file.sync_all()).map_err(disk())?;
         fs::rename(&self.path, &self.target).map_err(disk())?;
         sync_directory_of(&self.target).map_err(disk())?;
         let _ = fs::remove_file(&self.tag_path);
@@ -192,7 +195,7 @@ impl Partial {
     fn clear(&mut self) -> Result<(), Error> {
         let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
         emptied.map_err(Error::disk(&self.path, self.signed.size))?;
-        self.hash = Sha256::new();
+        self.hash = Hashing::new();
         self.at = 0;
         self.set_tag(None)
     }
@@ -217,9 +220,9 @@ fn is_complete(target: &Path, signed: Signed, cancel: &Cancel) -> Result<bool, E
         Err(error) => return Err(disk()(error)),
     };
     if file.metadata().map_err(disk())?.len() == signed.size {
-        let mut hash = Sha256::new();
+        let mut hash = Hashing::new();
         hash_all(&mut file, &mut hash, target, cancel)?;
-        if Digest(hash.finalize().into()) == signed.digest {
+        if Digest(hash.finish()) == signed.digest {
             return Ok(true);
         }
     }
@@ -229,7 +232,7 @@ fn is_complete(target: &Path, signed: Signed, cancel: &Cancel) -> Result<bool, E
 
 fn hash_all(
     file: &mut File,
-    hash: &mut Sha256,
+    hash: &mut Hashing,
     path: &Path,
     cancel: &Cancel,
 ) -> Result<u64, Error> {
@@ -276,6 +279,8 @@ const STAT_BLOCK_BYTES: u64 = 512;
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest as _, Sha256};
+
     use super::*;
 
     const BODY: &[u8] = b"the payload";

@@ -88,6 +88,9 @@ pub(super) fn judge_url(url: Url, settings: &Settings) -> Result<Target, Error> 
 }
 
 fn host_allowed(host: &str, settings: &Settings) -> bool {
+    if settings.mirrors.iter().any(|mirror| host_of(mirror).is_some_and(|it| it == host)) {
+        return true;
+    }
     if settings.allow_hosts.is_empty() {
         return builtin_host(settings).is_some_and(|builtin| builtin == host);
     }
@@ -106,7 +109,10 @@ fn port_allowed(port: u16, settings: &Settings) -> bool {
 }
 
 fn builtin_host(settings: &Settings) -> Option<String> {
-    let url = Url::parse(&settings.builtin_url).ok()?;
+    host_of(&Url::parse(&settings.builtin_url).ok()?)
+}
+
+fn host_of(url: &Url) -> Option<String> {
     let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']');
     Some(host.trim_end_matches('.').to_ascii_lowercase())
 }
@@ -140,6 +146,18 @@ mod tests {
         }
         let nothing = Settings { builtin_url: String::new(), ..settings };
         assert!(judge("https://updates.example.com/", &nothing).is_err());
+    }
+
+    #[test]
+    fn a_mirror_may_be_asked_and_nobody_beside_it() {
+        let mirrors = vec![Url::parse("https://Mirror.example.net/cam/").unwrap()];
+        let settings = Settings { mirrors, ..settings(&["updates.example.com"]) };
+        assert!(judge("https://mirror.example.net/x", &settings).is_ok());
+        for url in ["https://example.net/", "https://a.mirror.example.net/"] {
+            assert!(matches!(judge(url, &settings), Err(Error::HostNotAllowed(_))), "{url}");
+        }
+        let plain = "http://mirror.example.net/x";
+        assert!(matches!(judge(plain, &settings), Err(Error::UnsupportedScheme(_))));
     }
 
     #[test]

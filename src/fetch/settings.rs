@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use url::Url;
+
+use crate::dtls::ClientPolicy;
+
 /// What a device may fetch from, and how long it waits.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -14,8 +18,15 @@ pub struct Settings {
     pub allow_ports: Vec<u16>,
     /// The URL for an empty `purl`; empty when there is none.
     pub builtin_url: String,
+    /// Other places with the same files, asked in turn when one cannot be reached. Each is the URL of a
+    /// directory, ends in `/`, and stands for the directory of the envelope. Their hosts need no leave
+    /// in [`Self::allow_hosts`].
+    pub mirrors: Vec<Url>,
     /// Whom https servers must be certified by.
     pub roots: Roots,
+    /// What coaps servers are offered, and whom of them is believed. The name in their certificate has
+    /// to be the host of the URL, whatever this says of it. Without suites no coaps server is asked.
+    pub coaps: ClientPolicy,
     /// The most that is taken from the network, bytes a second; 0 for no limit.
     pub bandwidth_max: u64,
     /// Whether names may lead to private addresses (RFC 1918, RFC 4193, RFC 6598). An address that is
@@ -34,7 +45,9 @@ impl Default for Settings {
             allow_schemes: vec!["https".into(), "coaps".into()],
             allow_ports: vec![],
             builtin_url: String::new(),
+            mirrors: vec![],
             roots: Roots::WebPki,
+            coaps: ClientPolicy::default(),
             bandwidth_max: 0,
             private_addresses: false,
             loopback_addresses: false,

@@ -4,6 +4,7 @@
 //! The tar crate finds the entries; the names, which it would let pass, are judged here, and so are the
 //! lengths of what it would read into memory.
 
+use std::collections::HashMap;
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
@@ -31,7 +32,30 @@ pub(super) enum Entry {
 ///
 /// The first reason not to.
 pub fn check(format: Format, payload: impl Read) -> Result<(), Error> {
-    each(format, payload, &mut |_, _| Ok(()))
+    // For each name whether it is a directory, which may come again and have others below it.
+    let mut names = HashMap::new();
+    each(format, payload, &mut |entry, bytes| {
+        let (path, directory, size) = match entry {
+            Entry::Directory(path, _) => (path, true, 0),
+            Entry::File(path, _, size) => (path, false, size),
+            Entry::Link(path, _) => (path, false, 0),
+        };
+        let no = |why| bad(path.as_os_str().as_encoded_bytes(), why);
+        if path.ancestors().skip(1).any(|above| names.get(above) == Some(&false)) {
+            return Err(no("is below something that is not a directory"));
+        }
+        if io::copy(bytes, &mut io::sink()).map_err(unreadable)? != size {
+            return Err(no("ends early"));
+        }
+        match names.get(&path) {
+            Some(before) if !(*before && directory) => Err(no("comes twice")),
+            _ => {
+                names.extend(path.ancestors().skip(1).map(|above| (above.to_owned(), true)));
+                names.insert(path, directory);
+                Ok(())
+            }
+        }
+    })
 }
 
 /// Visits every entry of an archive, and reads it to its end. Formats that are not archives have none.
@@ -295,6 +319,39 @@ mod tests {
         ] {
             assert!(link(path, target).is_err(), "{path} -> {target}");
         }
+    }
+
+    #[test]
+    fn names_that_cannot_be_side_by_side_are_refused_before_there_is_a_disk() {
+        let check = |entries: &[(&str, EntryType)]| {
+            let mut builder = tar::Builder::new(vec![]);
+            for (name, kind) in entries {
+                let mut header = Header::new_gnu();
+                header.set_entry_type(*kind);
+                header.set_size(0);
+                header.set_mode(0o755);
+                if *kind == EntryType::Symlink {
+                    header.set_link_name("x").unwrap();
+                }
+                builder.append_data(&mut header, name, io::empty()).unwrap();
+            }
+            check(Format::Tar, &*builder.into_inner().unwrap())
+        };
+        let (file, link, dir) = (EntryType::Regular, EntryType::Symlink, EntryType::Directory);
+        check(&[("a", dir), ("a/b", file), ("a", dir), ("c/d/e", file), ("c/d", dir)]).unwrap();
+        for entries in [
+            [("a", file), ("a", file)],
+            [("a", link), ("./a", file)],
+            [("a", file), ("a", dir)],
+            [("a", dir), ("a", link)],
+            [("a/b", file), ("a", file)],
+            [("a", link), ("a/b", file)],
+            [("a", file), ("a/b/c", file)],
+        ] {
+            assert!(matches!(check(&entries), Err(Error::BadArchive { .. })), "{entries:?}");
+        }
+        assert!(check(&[("a", EntryType::Link)]).is_err());
+        assert!(check(&[("a", EntryType::GNUSparse)]).is_err());
     }
 
     #[test]

@@ -18,6 +18,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::Error;
+use crate::worker::Flushing;
 
 #[cfg(test)]
 pub(super) mod fault;
@@ -214,6 +215,12 @@ impl Beneath {
     pub(super) fn sync_all(&self) -> Result<(), Error> {
         self.step(|| Op::SyncAll, Path::new(""))?;
         synced(|| fs::syncfs(&self.root)).map_err(self.disk(Path::new("")))
+    }
+
+    /// Begins to wait now and then, as [`Self::sync_all`] does at the end.
+    pub(super) fn flushing(&self) -> Result<Flushing, Error> {
+        let root = self.root.try_clone().map_err(self.disk(Path::new("")))?;
+        Ok(Flushing::new(move || fs::syncfs(&root).map_err(io::Error::from)))
     }
 
     fn is_directory(&self, path: &Path) -> Result<bool, Error> {

@@ -57,6 +57,12 @@ pub enum Error {
     /// The command that takes up the new version did not succeed.
     #[error("the activate command {0}")]
     ActivateFailed(String),
+    /// The veto command does not want it now.
+    #[error("the veto command {0}")]
+    Vetoed(String),
+    /// The launcher has started the version as often as it may.
+    #[error("the version with the digest {0} was started too often without success")]
+    TriesSpent(Digest),
     /// The new version is not well.
     #[error("the health command {0}")]
     HealthFailed(String),

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::beneath::Beneath;
@@ -54,7 +54,10 @@ impl Installer {
         let state_dir = std::path::absolute(state_dir).map_err(Error::disk(state_dir))?;
         let state = Beneath::open_or_make(&state_dir)?;
         let place = match &settings.kind {
-            Kind::Slots => Place::Slots(Slots::open(state)?),
+            Kind::Slots => {
+                let trial = settings.agent.clone().map(|agent| (agent, settings.tries));
+                Place::Slots(Slots::open(state, trial)?)
+            }
             Kind::File(path) => Place::File(OneFile::open(state, path)?),
             Kind::Program(program) => Place::Program(Programmed::open(state, program)?),
         };
@@ -94,6 +97,33 @@ impl Installer {
             }
             _ => Ok(None),
         }
+    }
+
+    /// Where the agent is that runs now, if agents are part of what is installed.
+    pub fn agent(&self) -> Option<PathBuf> {
+        match &self.place {
+            Place::Slots(slots) => slots.agent(),
+            Place::File(_) | Place::Program(_) => None,
+        }
+    }
+
+    /// Asks the program `veto` whether the installation of this version may begin; empty: it may.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Vetoed`] with what it says.
+    pub fn may_begin(
+        &self,
+        veto: &[String],
+        manifest: &Manifest,
+        cancel: &Cancel,
+    ) -> Result<(), Error> {
+        let environment = vec![
+            ("FRESHEN_VERSION", OsString::from(&manifest.version)),
+            ("FRESHEN_DIGEST", manifest.digest.to_string().into()),
+        ];
+        run::run(veto, environment, self.settings.health_timeout, true, cancel)
+            .map_err(|failed| Error::Vetoed(failed.words))
     }
 
     /// Writes a version beside the one that runs, and reads it back. `payloads` is a directory with one
@@ -150,6 +180,12 @@ impl Installer {
     ///
     /// [`Error::HealthFailed`] with how it ended last.
     pub fn health(&self, deadline: Instant, cancel: &Cancel) -> Result<(), Error> {
+        if let Place::Program(program) = &self.place
+            && program.ask_until(deadline, cancel)?
+        {
+            let why = "was not run: the system came back with the old software";
+            return Err(Error::HealthFailed(why.into()));
+        }
         let mut last = "was not run: there was no time left".to_owned();
         loop {
             let left = deadline - clock::now().mono;
@@ -177,7 +213,7 @@ impl Installer {
     pub fn confirm(&mut self, digest: &Digest) -> Result<(), Error> {
         match self.running()? {
             Some(running) if running.digest == *digest => match &mut self.place {
-                Place::Slots(slots) => slots.switch(*digest, &Cancel::new()),
+                Place::Slots(slots) => slots.confirm(*digest),
                 Place::File(file) => file.switch(*digest),
                 Place::Program(program) => program.confirm(*digest),
             },
@@ -216,8 +252,21 @@ impl Installer {
 
     fn activate(&self, cancel: &Cancel) -> Result<(), Error> {
         let Settings { activate, activate_timeout, .. } = &self.settings;
-        run::run(activate, self.environment(), *activate_timeout, false, cancel)
-            .map_err(|failed| Error::ActivateFailed(failed.words))
+        let run = || {
+            run::run(activate, self.environment(), *activate_timeout, false, cancel)
+                .map_err(|failed| Error::ActivateFailed(failed.words))
+        };
+        match &self.place {
+            Place::Program(program) if program.needs_restarts() => {
+                let deadline = || clock::now().mono + *activate_timeout;
+                // A restart that has happened already is not asked for again.
+                if program.ask_until(deadline(), cancel)? {
+                    run()?;
+                }
+                program.wait_for_restart(deadline(), cancel)
+            }
+            _ => run(),
+        }
     }
 
     /// What a command may want to know: which version this is about, and where it is.
@@ -232,7 +281,7 @@ impl Installer {
 }
 
 impl Place {
-    fn running(&self) -> Result<Option<(Marker, std::path::PathBuf)>, Error> {
+    fn running(&self) -> Result<Option<(Marker, PathBuf)>, Error> {
         match self {
             Self::Slots(slots) => slots.running(),
             Self::File(file) => file.running(),

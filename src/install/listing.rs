@@ -2,9 +2,12 @@
 //! line a name, its digest last signed for by the slot's marker.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use rustix::fs::{Advice, FileType, fadvise};
 use sha2::{Digest as _, Sha256};
@@ -12,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::Error;
 use super::beneath::{Attributes, Beneath, NewFile};
 use crate::package::Digest;
-use crate::worker::Cancel;
+use crate::worker::{Cancel, Flushing};
 
 /// The directory in a slot that is freshen's own.
 pub(super) const RESERVED: &str = ".freshen";
@@ -25,6 +28,7 @@ const LISTING: &str = ".freshen/files";
 pub(super) struct Listing {
     file: BufWriter<NewFile>,
     hash: Sha256,
+    flushing: Flushing,
 }
 
 impl Listing {
@@ -32,7 +36,12 @@ impl Listing {
     pub(super) fn begin(slot: &Beneath) -> Result<Self, Error> {
         slot.make_directory(Path::new(RESERVED), Attributes::of_mode(0o755))?;
         let file = BufWriter::new(slot.create(Path::new(LISTING))?);
-        Ok(Self { file, hash: Sha256::new() })
+        Ok(Self { file, hash: Sha256::new(), flushing: slot.flushing()? })
+    }
+
+    /// So many bytes more are in files of the slot.
+    pub(super) fn wrote(&mut self, bytes: u64) -> io::Result<()> {
+        self.flushing.wrote(bytes)
     }
 
     pub(super) fn directory(&mut self, path: &Path) -> Result<(), Error> {
@@ -49,8 +58,9 @@ impl Listing {
 
     /// Ends the listing and says what its digest is.
     pub(super) fn end(self) -> Result<Digest, Error> {
-        let Self { file, hash } = self;
+        let Self { file, hash, mut flushing } = self;
         let path = file.get_ref().path().to_owned();
+        flushing.settle().map_err(Error::disk(&path))?;
         let mut file =
             file.into_inner().map_err(|error| error.into_error()).map_err(Error::disk(&path))?;
         file.set(Attributes::of_mode(0o644))?;
@@ -69,24 +79,47 @@ impl Listing {
 
 /// Reads back everything that is listed, from the disk and not from memory where the system lets us.
 pub(super) fn verify(slot: &Beneath, listing: Digest, cancel: &Cancel) -> Result<(), Error> {
-    let damaged = |path: &Path| Error::Damaged { path: slot.path().join(path) };
+    let (sender, lines) = sync_channel::<String>(LINES_WAITING_MAX);
+    let lines = Mutex::new(lines);
+    let next = || lines.lock().unwrap_or_else(PoisonError::into_inner).recv();
+    let read_back = || -> Result<(), Error> {
+        let mut read = Ok(());
+        // After an error the lines are still taken, or whoever hands them out would wait for ever.
+        while let Ok(line) = next() {
+            if read.is_ok() {
+                read = verify_line(slot, &line, cancel);
+            }
+        }
+        read
+    };
+    let got = thread::scope(|scope| {
+        let readers: Vec<_> = (0..READERS).map(|_| scope.spawn(read_back)).collect();
+        let got = hand_out(slot, sender);
+        let read = readers
+            .into_iter()
+            .map(|reader| reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        read.collect::<Result<(), Error>>().and(got)
+    })?;
+    let damaged = || Error::Damaged { path: slot.path().join(LISTING) };
+    if got == listing { Ok(()) } else { Err(damaged()) }
+}
+
+/// Gives each line to whoever reads back, and says what the digest of all is.
+fn hand_out(slot: &Beneath, readers: SyncSender<String>) -> Result<Digest, Error> {
     let mut lines =
         BufReader::new(Hashing { file: slot.open(Path::new(LISTING))?, hash: Sha256::new() });
-    let mut line = String::new();
     loop {
-        line.clear();
+        let mut line = String::new();
         let read = (&mut lines).take(LINE_BYTES_MAX).read_line(&mut line);
-        match read.map_err(Error::disk(&slot.path().join(LISTING)))? {
-            0 => break,
-            _ => verify_line(slot, line.trim_end_matches('\n'), cancel)?,
+        let read = read.map_err(Error::disk(&slot.path().join(LISTING)))?;
+        if read == 0 || readers.send(line).is_err() {
+            return Ok(Digest(lines.into_inner().hash.finalize().into()));
         }
     }
-    let got = Digest(lines.into_inner().hash.finalize().into());
-    if got == listing { Ok(()) } else { Err(damaged(Path::new(LISTING))) }
 }
 
 fn verify_line(slot: &Beneath, line: &str, cancel: &Cancel) -> Result<(), Error> {
-    let mut fields = line.split('\t');
+    let mut fields = line.trim_end_matches('\n').split('\t');
     let mut next = || fields.next().unwrap_or_default();
     let (as_listed, path) = match next() {
         "dir" => {
@@ -151,6 +184,12 @@ impl Read for Hashing {
         Ok(read)
     }
 }
+
+/// Files read back at the same time: one is hashed while another comes from the disk.
+const READERS: usize = 2;
+
+/// Lines that wait for a reader.
+const LINES_WAITING_MAX: usize = 64;
 
 /// Bytes read or written at once.
 pub(super) const BUFFER_BYTES: usize = 64 * 1024;

@@ -46,17 +46,33 @@ impl Marker {
 
     /// Puts the marker at `path`, whole or not at all, and safe when this returns.
     pub(super) fn write(&self, at: &Beneath, path: &Path) -> Result<(), Error> {
-        let new = with_suffix(path, ".new");
-        at.remove(&new)?;
-        let mut file = at.create(&new)?;
         let mut bytes = Vec::new();
         ciborium::into_writer(self, &mut bytes).expect("a vector takes all that is written");
-        file.write_all(&bytes).map_err(Error::disk(&at.path().join(&new)))?;
-        file.set(Attributes::of_mode(0o644))?;
-        file.sync()?;
-        at.rename(&new, path)?;
-        at.sync_directory(path.parent().unwrap_or(Path::new("")))
+        write_note(at, path, &bytes)
     }
+}
+
+/// Puts a small file at `path`, whole or not at all, and safe when this returns.
+pub(super) fn write_note(at: &Beneath, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let new = with_suffix(path, ".new");
+    at.remove(&new)?;
+    let mut file = at.create(&new)?;
+    file.write_all(bytes).map_err(Error::disk(&at.path().join(&new)))?;
+    file.set(Attributes::of_mode(0o644))?;
+    file.sync()?;
+    at.rename(&new, path)?;
+    at.sync_directory(path.parent().unwrap_or(Path::new("")))
+}
+
+/// The text of a small file, if there is one.
+pub(super) fn read_note(at: &Beneath, path: &Path) -> Result<Option<String>, Error> {
+    if at.look(path)?.is_none() {
+        return Ok(None);
+    }
+    let mut text = Vec::new();
+    let read = at.open(path)?.take(MARKER_BYTES_MAX).read_to_end(&mut text);
+    read.map_err(Error::disk(&at.path().join(path)))?;
+    Ok(String::from_utf8(text).ok())
 }
 
 pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -17,6 +17,11 @@ pub struct Settings {
     pub health: Vec<String>,
     /// How long one run of it may take.
     pub health_timeout: Duration,
+    /// The agent in a slot, relative to it, where `freshen launch` starts it from there; `None` where
+    /// the agent is not part of what is installed.
+    pub agent: Option<PathBuf>,
+    /// How many times that agent may be started before it has proved itself.
+    pub tries: u8,
     /// Whether files keep the owners that the archive gives them; only root can do that.
     pub keep_owners: bool,
     /// Whether files keep their set-user-id and set-group-id bits.
@@ -36,8 +41,12 @@ pub enum Kind {
 
 /// An installer that is on the device already: one argument vector a verb, empty where nothing is to be
 /// done. In the arguments `{payload}` stands for the first payload's file, `{payloads}` for the
-/// directory with all of them by number, `{version}` and `{digest}` for the version. Each may be run
-/// again after a power cut and has to bear that.
+/// directory with all of them by number, `{version}` and `{digest}` for the version, `{new}` and
+/// `{old}` for the words `booted` or `other`, whichever the new and the old software are at the time.
+/// Each may be run again after a power cut and has to bear that.
+///
+/// With [`Self::booted`] the new software runs after a restart of the system, which the activate command
+/// brings about, and runs in trial once that says something else than before the switch.
 ///
 /// Exit code 0 means done and 3 that there is no space. Lines on stdout that begin with a number and
 /// `%`, or are a JSON object with a member `percent`, say how far it is.
@@ -53,6 +62,9 @@ pub struct Program {
     pub roll_back: Vec<String>,
     /// Frees the space of what was written and is not wanted.
     pub discard: Vec<String>,
+    /// Says which copy of the software the system has booted: all of its output, or the member
+    /// `booted` where that is a JSON object. Empty where new software runs without a restart.
+    pub booted: Vec<String>,
     /// How long each may take.
     pub limit: Duration,
 }
@@ -70,26 +82,29 @@ impl Program {
             confirm: verb(&["confirm"]),
             roll_back: verb(&["roll-back"]),
             discard: verb(&["discard"]),
+            booted: vec![],
             limit: PROGRAM_LIMIT,
         }
     }
 
-    /// RAUC: the one payload is a bundle for the slots that are not booted. Installing makes them the
-    /// ones of the next start, so the activate command is a restart; what RAUC's own boot counter finds
-    /// unfit it leaves by itself.
+    /// RAUC: the one payload is a bundle for the slots that are not booted. They are the ones of the
+    /// next start, so the activate command is a restart. Where the boot loader comes back with the old
+    /// ones, that is noticed and told.
     pub fn rauc() -> Self {
         let words = |text: &str| text.split(' ').map(str::to_owned).collect();
         Self {
             write: words("rauc install {payload}"),
-            switch: words("rauc status mark-active other"),
+            switch: words("rauc status mark-active {new}"),
             confirm: words("rauc status mark-good booted"),
-            roll_back: words("rauc status mark-bad booted"),
+            roll_back: words("rauc status mark-active {old}"),
             discard: vec![],
+            booted: words("rauc status --output-format=json"),
             limit: PROGRAM_LIMIT,
         }
     }
 
-    /// SWUpdate: the one payload is a `.swu` file, handed to the daemon that is running.
+    /// SWUpdate: the one payload is a `.swu` file, handed to the daemon that is running. How the device
+    /// changes over, and back, only its maker knows: those verbs are to be filled in.
     pub fn swupdate() -> Self {
         let words = |text: &str| text.split(' ').map(str::to_owned).collect();
         Self { write: words("swupdate-client {payload}"), limit: PROGRAM_LIMIT, ..Self::default() }
@@ -107,6 +122,8 @@ impl Default for Settings {
             activate_timeout: Duration::from_secs(60),
             health: vec![],
             health_timeout: Duration::from_secs(30),
+            agent: None,
+            tries: 3,
             keep_owners: true,
             keep_setuid: false,
         }

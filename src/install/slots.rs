@@ -7,6 +7,13 @@
 //! <state>/previous -> slots/b  what ran before; `none` where nothing did
 //! ```
 //!
+//! Where the agent itself is in a slot, one more file counts how often it may still be started:
+//!
+//! ```text
+//! <state>/trial                `slots/b 3`: written before the switch, decremented by `freshen launch`
+//!                              before it starts the agent, removed when the version stays
+//! ```
+//!
 //! The slot behind `current` is never written. A slot without a whole marker is not whole; the marker
 //! is written last, after all of the slot is safe on the disk and was read back. `previous` goes before
 //! the slot it leads to is cleared, and is set before `current` changes.
@@ -17,7 +24,7 @@ use super::Settings;
 use super::beneath::{Attributes, Beneath};
 use super::error::Error;
 use super::listing::{self, Listing};
-use super::marker::{Marker, with_suffix};
+use super::marker::{self, Marker, with_suffix};
 use super::unpack;
 use crate::package::{Digest, Format, Manifest};
 use crate::worker::{Cancel, Progress};
@@ -28,13 +35,15 @@ pub(super) struct Slots {
     state: Beneath,
     /// Which version this process has read back already.
     read_back: Option<Digest>,
+    /// Where the agent is in a slot, and how many times a new one may be started.
+    trial: Option<(PathBuf, u8)>,
 }
 
 impl Slots {
-    pub(super) fn open(state: Beneath) -> Result<Self, Error> {
+    pub(super) fn open(state: Beneath, trial: Option<(PathBuf, u8)>) -> Result<Self, Error> {
         state.make_directory(Path::new("slots"), Attributes::of_mode(0o755))?;
         state.sync_directory(Path::new(""))?;
-        let slots = Self { state, read_back: None };
+        let slots = Self { state, read_back: None, trial };
         slots.current()?;
         Ok(slots)
     }
@@ -43,6 +52,12 @@ impl Slots {
     pub(super) fn running(&self) -> Result<Option<(Marker, PathBuf)>, Error> {
         let Some(slot) = self.current()? else { return Ok(None) };
         Ok(self.marker(slot)?.map(|marker| (marker, self.state.path().join(slot))))
+    }
+
+    /// The agent in the slot that runs.
+    pub(super) fn agent(&self) -> Option<PathBuf> {
+        let (agent, _) = self.trial.as_ref()?;
+        Some(self.state.path().join(CURRENT).join(agent))
     }
 
     pub(super) fn write(
@@ -84,8 +99,35 @@ impl Slots {
         if !self.is_written(spare, digest, cancel)? {
             return Err(Error::NotWritten(digest));
         }
+        self.count_tries(spare, digest)?;
         self.set_link(PREVIOUS, current.unwrap_or(NONE))?;
         self.set_link(CURRENT, spare)
+    }
+
+    /// The version with this digest stays: its starts are not counted any more.
+    pub(super) fn confirm(&mut self, digest: Digest) -> Result<(), Error> {
+        self.switch(digest, &Cancel::new())?;
+        self.forget_tries()
+    }
+
+    /// Gives the launcher its count before there is anything to count. A slot that has none left was
+    /// given up by the launcher, and is not switched to again.
+    fn count_tries(&self, slot: &'static str, digest: Digest) -> Result<(), Error> {
+        let Some((_, tries)) = &self.trial else { return Ok(()) };
+        let spent = format!("{slot} 0\n");
+        if marker::read_note(&self.state, Path::new(TRIAL))?.as_ref() == Some(&spent) {
+            return Err(Error::TriesSpent(digest));
+        }
+        let note = format!("{slot} {tries}\n");
+        marker::write_note(&self.state, Path::new(TRIAL), note.as_bytes())
+    }
+
+    fn forget_tries(&self) -> Result<(), Error> {
+        if self.trial.is_none() {
+            return Ok(());
+        }
+        self.state.remove(Path::new(TRIAL))?;
+        self.state.sync_directory(Path::new(""))
     }
 
     /// Makes `current` lead to what it led to before the version with this digest.
@@ -108,7 +150,8 @@ impl Slots {
             _ => {}
         }
         self.state.remove(Path::new(PREVIOUS))?;
-        self.state.sync_directory(Path::new(""))
+        self.state.sync_directory(Path::new(""))?;
+        self.forget_tries()
     }
 
     /// Frees the spare slot, unless it is what we would go back to.
@@ -130,6 +173,7 @@ impl Slots {
         cancel: &Cancel,
     ) -> Result<(), Error> {
         self.clear(spare)?;
+        self.forget_tries()?;
         let needed = manifest.components.iter().map(|it| unpacked_max(it.format, it.size));
         let needed = needed.fold(0, u64::saturating_add);
         if self.state.free_bytes()? < needed {
@@ -244,6 +288,7 @@ fn unpacked_max(format: Format, size: u64) -> u64 {
 const SLOTS: [&str; 2] = ["slots/a", "slots/b"];
 const CURRENT: &str = "current";
 const PREVIOUS: &str = "previous";
+const TRIAL: &str = "trial";
 
 /// What `previous` says where nothing ran before.
 const NONE: &str = "none";

@@ -12,7 +12,7 @@ use super::beneath::{Attributes, Beneath};
 use super::listing::{BUFFER_BYTES, Listing};
 use super::{Error, Settings};
 use crate::package::{Component, Digest, Format};
-use crate::worker::{Cancel, Progress};
+use crate::worker::{Cancel, Hashing, Progress};
 
 /// Unpacks one component into the slot, and checks on the way that the payload is what was signed:
 /// the file lay on the disk since it was downloaded.
@@ -125,6 +125,7 @@ fn write_file(
             0 => break,
             n => {
                 file.write_all(&buffer[..n]).map_err(Error::disk(file.path()))?;
+                listing.wrote(n as u64).map_err(Error::disk(file.path()))?;
                 hash.update(&buffer[..n]);
                 written += n as u64;
             }
@@ -159,7 +160,7 @@ fn allowed(attributes: Attributes, settings: &Settings) -> Attributes {
 struct Source<'a> {
     path: &'a Path,
     file: File,
-    hash: Sha256,
+    hash: Hashing,
     size: u64,
     trouble: RefCell<Option<Error>>,
     progress: &'a Progress,
@@ -169,12 +170,12 @@ struct Source<'a> {
 impl<'a> Source<'a> {
     fn open(path: &'a Path, progress: &'a Progress, cancel: &'a Cancel) -> Result<Self, Error> {
         let file = File::open(path).map_err(Error::disk(path))?;
-        let (hash, trouble) = (Sha256::new(), RefCell::default());
+        let (hash, trouble) = (Hashing::new(), RefCell::default());
         Ok(Self { path, file, hash, size: 0, trouble, progress, cancel })
     }
 
     fn digest(self) -> Digest {
-        Digest(self.hash.finalize().into())
+        Digest(self.hash.finish())
     }
 }
 

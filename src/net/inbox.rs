@@ -37,6 +37,7 @@ pub struct Inbox {
     buffers: Vec<[u8; DATAGRAM_BYTES_MAX]>,
     envelopes: Vec<Envelope>,
     failure: Option<(Path, io::Error)>,
+    headers_plain: Option<MultiHeaders<SockaddrStorage>>,
     /// One for each family, because the kernel leaves the lengths it used behind in them.
     headers_v4: Option<MultiHeaders<SockaddrStorage>>,
     headers_v6: Option<MultiHeaders<SockaddrStorage>>,
@@ -76,6 +77,7 @@ impl Inbox {
             buffers: vec![[0; DATAGRAM_BYTES_MAX]; BATCH],
             envelopes: Vec::with_capacity(BATCH),
             failure: None,
+            headers_plain: None,
             headers_v4: None,
             headers_v6: None,
         }
@@ -108,7 +110,9 @@ impl Inbox {
 
     /// Reads from a socket into the buffers.
     fn read(&mut self, socket: &Socket) -> io::Result<Vec<Slip>> {
-        let headers = if socket.local.is_ipv4() {
+        let headers = if !socket.asks_where() {
+            self.headers_plain.get_or_insert_with(|| MultiHeaders::preallocate(BATCH, None))
+        } else if socket.local.is_ipv4() {
             self.headers_v4.get_or_insert_with(|| {
                 MultiHeaders::preallocate(BATCH, Some(nix::cmsg_space!(libc::in_pktinfo)))
             })
@@ -124,7 +128,7 @@ impl Inbox {
             let messages = recvmmsg(fd, headers, &mut slices, MsgFlags::MSG_DONTWAIT, None)?;
             Ok(messages.map(|message| Slip::read(&message)).collect())
         })?;
-        if slips.iter().any(|slip| slip.destination.is_none()) {
+        if socket.asks_where() && slips.iter().any(|slip| slip.destination.is_none()) {
             // The kernel leaves behind how much room for control messages it used; a datagram that
             // had none would leave none for the next.
             self.headers_v4 = None;
@@ -211,6 +215,7 @@ impl Sockets {
             self.counts.truncated += 1;
             return;
         }
+        let own = self.sockets.get(usize::from(socket)).map_or(0, |socket| socket.interface);
         let multicast = slip.destination.is_some_and(|destination| destination.multicast);
         let route = self.route_back(socket, slip.destination);
         let (Some(remote), Some((service, route))) = (slip.remote, route) else {
@@ -225,7 +230,7 @@ impl Sockets {
             path: self.paths.number(route),
             service,
             remote,
-            interface: slip.destination.map_or(0, |destination| destination.interface),
+            interface: slip.destination.map_or(own, |destination| destination.interface),
             multicast,
             buffer,
             len: slip.len,

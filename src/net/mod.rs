@@ -196,6 +196,9 @@ impl Sockets {
                 return tracing::warn!("cannot list the network interfaces: {error}");
             }
         }
+        for socket in &mut self.sockets {
+            socket.interface = interface_of(&self.interfaces, socket.local);
+        }
         for socket in self.sockets.iter().filter(|socket| socket.takes_groups()) {
             for interface in self.interfaces.iter().filter(|interface| interface.multicast) {
                 if self.answering(socket, interface.index).is_some() {
@@ -317,8 +320,9 @@ impl Sockets {
         service: Service,
         purpose: Purpose,
     ) -> io::Result<SocketAddr> {
-        let socket = Socket::open(address, service, purpose)?;
+        let mut socket = Socket::open(address, service, purpose)?;
         let local = socket.local;
+        socket.interface = interface_of(&self.interfaces, local);
         let index = u16::try_from(self.sockets.len()).map_err(io::Error::other)?;
         self.sockets.push(socket);
         self.paths.number(Route::plain(index));
@@ -357,6 +361,17 @@ impl Sockets {
                     || addresses.contains(&candidate.local.ip()))
         })?;
         u16::try_from(index).ok()
+    }
+}
+
+/// The interface that has this address; 0 if none has. A link-local one says so itself.
+fn interface_of(interfaces: &[Interface], local: SocketAddr) -> u32 {
+    match local {
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => v6.scope_id(),
+        _ => {
+            let own = interfaces.iter().find(|own| own.addresses.contains(&local.ip()));
+            own.map_or(0, |own| own.index)
+        }
     }
 }
 

@@ -55,9 +55,15 @@ pub(super) struct Socket {
     pub(super) purpose: Purpose,
     pub(super) queue: VecDeque<Outgoing>,
     pub(super) queue_bytes: usize,
+    /// The interface that has the socket's address; 0 if it has none or many. Known from the last look
+    /// at the interfaces.
+    pub(super) interface: u32,
     /// What a client learned about its one peer while it sent.
     pub(super) failed: Option<io::Error>,
 }
+
+/// Routers that what is asked of a group may pass: a site's, where they forward its groups at all.
+const GROUP_HOPS: u32 = 8;
 
 impl Socket {
     pub(super) fn open(
@@ -68,14 +74,17 @@ impl Socket {
         let socket =
             socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
+        // What comes to a socket of one address came to that one: the kernel need not tell.
+        let asks_where = address.ip().is_unspecified();
         if address.is_ipv4() {
-            setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+            setsockopt(&socket, sockopt::Ipv4PacketInfo, &asks_where)?;
             // Only groups joined by this socket, not all that anyone on this machine has joined.
             socket.set_multicast_all_v4(false)?;
         } else {
             socket.set_only_v6(true)?;
-            setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+            setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &asks_where)?;
             socket.set_multicast_all_v6(false)?;
+            socket.set_multicast_hops_v6(GROUP_HOPS)?;
         }
         if address.port() == COAP_PORT {
             // Several devices share one machine and this port. Some programs set only one of the
@@ -97,6 +106,7 @@ impl Socket {
             purpose,
             queue: VecDeque::new(),
             queue_bytes: 0,
+            interface: 0,
             failed: None,
         })
     }
@@ -113,6 +123,12 @@ impl Socket {
     /// Whether what comes to this socket may have come to any of several addresses of ours.
     pub(super) fn has_many_addresses(&self) -> bool {
         matches!(self.purpose, Purpose::Serve | Purpose::Group) && self.local.ip().is_unspecified()
+    }
+
+    /// Whether the kernel says where each datagram was sent to.
+    pub(super) fn asks_where(&self) -> bool {
+        // A connected socket has been given an address since it asked.
+        self.asks_one() || self.local.ip().is_unspecified()
     }
 
     /// Whether a client can reach this socket at that address of this machine.

@@ -2,8 +2,8 @@
 //!
 //! [`answer`] takes one whole request and gives the answer, or an order for the engine whose result
 //! the caller turns into the answer with [`Pending::done`]. Representations are projections of
-//! the engine's state, computed when asked and never stored beside it. No socket, session or clock:
-//! the caller says who asks, by which endpoint, and what time it is.
+//! the engine's state, computed when asked; only [`Memo`] keeps one, together with the state it shows.
+//! No socket, session or clock: the caller says who asks, by which endpoint, and what time it is.
 
 mod body;
 mod discovery;
@@ -21,7 +21,8 @@ mod watch;
 pub use pstat::provisioning_mode;
 pub use resource::{Resource, TOPICS};
 pub use router::{
-    About, Answer, Guard, Identified, Pending, Progress, Site, Subject, answer, readable, render,
+    About, Answer, Guard, Identified, NO_PROGRESS, Pending, Progress, Site, Subject, answer,
+    readable, render,
 };
-pub use softwareupdate::{result_code, state_word};
+pub use softwareupdate::{Memo, result_code, state_word};
 pub use watch::changed;

@@ -185,8 +185,7 @@ impl Resource {
 
     /// Whether a request is for this resource.
     pub(super) fn is_at(self, softwareupdate: &str, request: &Request) -> bool {
-        let href = self.href(softwareupdate);
-        request.path().eq(href.trim_start_matches('/').split('/').map(Some))
+        request.is_for(self.href(softwareupdate))
     }
 
     /// The `p.bm` bits of its link: 1 discoverable, 2 observable.

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::discovery::{Device, Discovery, Platform};
 use super::resource::{Resource, interface};
 use super::security::{self, Access, Change, OnboardingState, Role, RoleChange, Security, Write};
+use super::softwareupdate::Memo;
 use super::{body, discovery, introspection, pstat, softwareupdate, status};
 use crate::clock::Now;
 use crate::coap::{Code, Reception, Request, Response, option};
@@ -35,7 +36,7 @@ pub struct About {
 }
 
 /// How far the work under way is. Not durable: it is of this life only.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Bytes done.
     pub done: u64,
@@ -45,7 +46,15 @@ pub struct Progress {
     pub rate: u64,
     /// Which attempt, from 1; 0 when nothing is under way.
     pub attempt: u32,
+    /// What went wrong last that the work tries to get over, in words.
+    pub trouble: Option<String>,
+    /// What the work, or the start of it, is put off for, in words.
+    pub deferred: Option<String>,
 }
+
+/// Nothing is under way.
+pub static NO_PROGRESS: Progress =
+    Progress { done: 0, expected: 0, rate: 0, attempt: 0, trouble: None, deferred: None };
 
 /// Who asks, as the session proved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,8 +109,10 @@ pub struct Site<'a> {
     pub about: &'a About,
     /// What the engine has on disk.
     pub state: &'a State,
+    /// What was shown of the state last.
+    pub memo: &'a Memo,
     /// How far the work is.
-    pub progress: Progress,
+    pub progress: &'a Progress,
     /// Every endpoint that the asker could use, such as `coap://127.0.0.1:5683`.
     pub endpoints: &'a [String],
     /// Who owns the device and who may do what; none where everything is served to everyone in clear
@@ -138,6 +149,8 @@ pub enum Answer {
     Roles(RoleChange, Pending),
     /// The asker may not do this; send the response, and let the owner know of it.
     Denied(Response, Resource),
+    /// An order that cannot be meant or not be taken now; the same.
+    Refused(Response),
     /// Send nothing (a multicast request that is not for us).
     Silence,
 }
@@ -198,10 +211,10 @@ fn answered(site: &Site<'_>, subject: &Subject, request: Request) -> Result<Answ
             Ok(Answer::Reply(response, resource.topic().map(|_| resource)))
         }
         Code::POST if resource == Resource::SoftwareUpdate => {
-            ordered(site, subject, resource, request)
+            Ok(ordered(site, subject, resource, request).unwrap_or_else(Answer::Refused))
         }
         Code::POST if resource == Resource::ProvisioningStatus => {
-            provisioned(site, subject, resource, request)
+            Ok(provisioned(site, subject, resource, request).unwrap_or_else(Answer::Refused))
         }
         Code::POST if resource.is_writable() => written(subject, resource, request),
         Code::DELETE if resource.has_entries() => written(subject, resource, request),
@@ -299,6 +312,7 @@ fn represented_for(
         Resource::IntrospectionData => {
             introspection::data(&about.softwareupdate_href, about.purl_max)
         }
+        Resource::SoftwareUpdate if !baseline => site.memo.encoded(state),
         Resource::SoftwareUpdate => {
             body::encoded(&softwareupdate::Representation::new(state, baseline))
         }

@@ -2,6 +2,8 @@
 //!
 //! Source: the model of 2019-04-08 and the draft CR 2303; where they differ, `docs/decisions.md`.
 
+use std::cell::RefCell;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
@@ -50,6 +52,26 @@ impl<'a> Representation<'a> {
             last_update: time::written(state.last_update),
             signed: "vendor",
             update_time: time::written(state.order.at),
+        }
+    }
+}
+
+/// The representation that was encoded last, and the state that it shows: most GETs, and all observers
+/// of one step, ask for the same. It is compared with the state, so it cannot be out of date.
+#[derive(Debug, Default)]
+pub struct Memo(RefCell<Option<(State, Vec<u8>)>>);
+
+impl Memo {
+    /// The representation of this state, without what the baseline interface adds.
+    pub(super) fn encoded(&self, state: &State) -> Vec<u8> {
+        let mut last = self.0.borrow_mut();
+        match &*last {
+            Some((shown, bytes)) if shown == state => bytes.clone(),
+            _ => {
+                let bytes = body::encoded(&Representation::new(state, false));
+                *last = Some((state.clone(), bytes.clone()));
+                bytes
+            }
         }
     }
 }
@@ -104,6 +126,7 @@ pub fn result_code(outcome: &Outcome) -> u16 {
         | FailureKind::Trial
         | FailureKind::Cancelled
         | FailureKind::Interrupted
+        | FailureKind::NothingBefore
         | FailureKind::Storage => 8,
         FailureKind::Http(status) | FailureKind::Coap(status) => status.clamp(400, 600),
     }
@@ -186,6 +209,17 @@ mod tests {
 
     fn ask(body: ciborium::Value) -> Result<Ask, Fault> {
         command(&body::encoded(&body), 64, now())
+    }
+
+    #[test]
+    fn what_is_remembered_is_what_would_be_made() {
+        let (memo, made) = (Memo::default(), "2026-01-09T14:30:00Z".parse().unwrap());
+        let mut state = State::new("1.0.0", made);
+        for source in ["", "https://v/a", "https://v/b", "https://v/b", ""] {
+            state.order.source = source.into();
+            let fresh = body::encoded(&Representation::new(&state, false));
+            assert_eq!(memo.encoded(&state), fresh);
+        }
     }
 
     #[test]

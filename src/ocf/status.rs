@@ -30,11 +30,13 @@ pub(super) struct Representation<'a> {
     #[serde(rename = "lasterror", skip_serializing_if = "Option::is_none")]
     last_error: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    deferred: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     scheduled: Option<String>,
 }
 
 impl<'a> Representation<'a> {
-    pub(super) fn new(state: &'a State, progress: &Progress, baseline: bool) -> Self {
+    pub(super) fn new(state: &'a State, progress: &'a Progress, baseline: bool) -> Self {
         let (rt, r#if) = common(Resource::UpdateStatus, baseline);
         Self {
             rt,
@@ -48,8 +50,9 @@ impl<'a> Representation<'a> {
             attempt: progress.attempt,
             last_error: match &state.outcome {
                 Outcome::Failed(failure) => Some(&failure.detail),
-                Outcome::None | Outcome::Success => None,
+                Outcome::None | Outcome::Success => progress.trouble.as_deref(),
             },
+            deferred: progress.deferred.as_deref(),
             scheduled: state.order.waiting.then(|| time::written(state.order.at)),
         }
     }

@@ -1,5 +1,7 @@
 //! What any front door may ask for, already checked for form.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -51,4 +53,34 @@ pub enum Ask {
     Start(Stage),
     /// Forget every order and stop what can be stopped: the device goes back to its defaults.
     Reset,
+}
+
+impl Stage {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Check => "check",
+            Self::Validate => "validate",
+            Self::Upgrade => "upgrade",
+        }
+    }
+}
+
+/// For the log and the audit. What a client wrote cannot forge a line there.
+impl fmt::Display for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Schedule { source, stage, at } => {
+                let source = source.escape_debug();
+                match stage {
+                    Some(stage) => {
+                        let at = at.format("%Y-%m-%dT%H:%M:%SZ");
+                        write!(f, "{} from '{source}' at {at}", stage.verb())
+                    }
+                    None => write!(f, "nothing, but later from '{source}'"),
+                }
+            }
+            Self::Start(stage) => write!(f, "{} now", stage.verb()),
+            Self::Reset => f.write_str("forget all orders"),
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{Failure, FailureKind, Offer, State};
+use super::{Failure, FailureKind, Offer, State, Window};
 
 /// The rules of one device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Rules {
     pub restarts_max: u16,
     /// How long new software has to prove itself.
     pub confirm_timeout: Duration,
+    /// When software may be installed; always where there is none.
+    pub window: Option<Window>,
 }
 
 impl Rules {
@@ -34,6 +36,7 @@ impl Default for Rules {
             tries: 3,
             restarts_max: 1000,
             confirm_timeout: Duration::from_secs(120),
+            window: None,
         }
     }
 }

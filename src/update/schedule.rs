@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Phase, State};
+use super::{Phase, Rules, State};
 use crate::clock::Now;
 
 /// A time this near to now, before or after, counts as now: clocks differ.
@@ -18,10 +18,22 @@ pub const WAKE_MAX: Duration = Duration::from_secs(60);
 
 /// Whether the engine has something to do that nobody reports: the next stage of a job, or an order
 /// whose time has come.
-pub fn is_due(state: &State, now: Now) -> bool {
+pub fn is_due(state: &State, rules: &Rules, now: Now) -> bool {
     match &state.phase {
+        _ if waits_for_window(state, rules, now).is_some() => false,
         Phase::Available(stop) | Phase::Staged(stop) if stop.job.is_some() => true,
         phase => phase.job().is_none() && order_is_due(state, now),
+    }
+}
+
+/// When the window opens that software which is ready to be installed waits for; `None` where nothing
+/// waits for it.
+pub fn waits_for_window(state: &State, rules: &Rules, now: Now) -> Option<DateTime<Utc>> {
+    match (&state.phase, rules.window) {
+        (Phase::Staged(stop), Some(window)) if stop.job.is_some() => {
+            Some(window.opens(now.wall)).filter(|opens| *opens > now.wall)
+        }
+        _ => None,
     }
 }
 
@@ -32,13 +44,15 @@ pub(super) fn order_is_due(state: &State, now: Now) -> bool {
 
 /// How long to sleep before the next look; `None` when only a report or a command can change
 /// anything.
-pub fn next_wake(state: &State, now: Now) -> Option<Duration> {
-    if is_due(state, now) {
+pub fn next_wake(state: &State, rules: &Rules, now: Now) -> Option<Duration> {
+    if is_due(state, rules, now) {
         return Some(Duration::ZERO);
     }
-    if !state.order.waiting || state.phase.job().is_some() {
-        return None;
-    }
-    let left = (state.order.at - now.wall).to_std().unwrap_or(Duration::ZERO);
+    let at = match waits_for_window(state, rules, now) {
+        Some(opens) => opens,
+        None if state.order.waiting && state.phase.job().is_none() => state.order.at,
+        None => return None,
+    };
+    let left = (at - now.wall).to_std().unwrap_or(Duration::ZERO);
     Some(left.min(WAKE_MAX))
 }

@@ -265,6 +265,8 @@ pub enum FailureKind {
     Cancelled,
     /// The device started anew too often while it worked on this.
     Interrupted,
+    /// The software failed, and there is none before it to go back to.
+    NothingBefore,
     /// The device's own storage failed.
     Storage,
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::rules::{Verdict, judge};
-use super::schedule::{NOW_TOLERANCE, order_is_due};
+use super::schedule::{NOW_TOLERANCE, order_is_due, waits_for_window};
 use super::state::{Checking, Stop, Update};
 use super::{
     Ask, Command, Door, Failure, FailureKind, Floor, Job, Offer, Order, Outcome, Phase, Rules,
@@ -171,6 +171,13 @@ fn schedule(state: &State, mut next: State, rules: &Rules, now: Now) -> Result<S
         if let Some(job) = state.phase.job().filter(|_| !state.order.waiting) {
             next.order.stage = state.order.stage.filter(|_| job.door == Door::SoftwareUpdate);
         }
+        // What only waits for its hour does not run yet, and is cancelled as what is scheduled is.
+        if let Phase::Staged(stop) = &mut next.phase
+            && waits_for_window(state, rules, now).is_some()
+        {
+            stop.job = None;
+            next.order.stage = None;
+        }
         if unsourced {
             next.outcome = no_source();
         }
@@ -317,6 +324,16 @@ fn reported(state: &State, report: Report, rules: &Rules, now: Now) -> Result<St
         (Phase::RollingBack { failure: None, .. }, Report::RolledBack(Ok(()))) => {
             ended(next, Phase::Idle, Outcome::None)
         }
+        // The installer would try for ever if there were anything to go back to.
+        (Phase::RollingBack { failure, .. }, Report::RolledBack(Err(hopeless)))
+            if hopeless.kind == FailureKind::NothingBefore =>
+        {
+            let outcome = failure.map(|Failure { kind, detail }| {
+                let detail = format!("{detail}; and {}", hopeless.detail);
+                Failure::new(kind, detail)
+            });
+            ended(next, Phase::Idle, Outcome::Failed(outcome.unwrap_or(hopeless)))
+        }
         // There is nothing else to fall back on: try until it works or a person comes.
         (Phase::RollingBack { update, failure }, Report::RolledBack(Err(_))) => {
             roll_back(next, update, failure)
@@ -370,6 +387,9 @@ fn confirmed(mut next: State, offer: Offer, now: Now) -> Step {
 }
 
 fn ticked(state: &State, rules: &Rules, now: Now) -> Result<Step, Refusal> {
+    if waits_for_window(state, rules, now).is_some() {
+        return Err(Refusal::NotDue);
+    }
     let mut next = state.clone();
     match state.phase.clone() {
         Phase::Available(Stop { offer, job: Some(job), .. }) => {

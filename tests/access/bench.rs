@@ -6,7 +6,7 @@ use freshen::coap::{Code, Reception, Request, Response, option};
 use freshen::ocf::security::{
     self, Effect, Fresh, Input, Method, OnboardingState, Secret, Security, Step, World,
 };
-use freshen::ocf::{About, Answer, Guard, Identified, Progress, Site, Subject, answer};
+use freshen::ocf::{About, Answer, Guard, Identified, Memo, NO_PROGRESS, Site, Subject, answer};
 use freshen::update::{self, State};
 use uuid::Uuid;
 
@@ -26,6 +26,7 @@ pub(crate) struct Bench {
     pub(crate) connected: bool,
     /// What the steps wanted done, the oldest first.
     pub(crate) effects: Vec<Effect>,
+    memo: Memo,
     born: u128,
 }
 
@@ -50,6 +51,7 @@ impl Bench {
             rules: security::Rules { methods },
             connected: false,
             effects: vec![],
+            memo: Memo::default(),
             born: 100,
         }
     }
@@ -63,7 +65,8 @@ impl Bench {
         Site {
             about: &self.about,
             state: &self.update,
-            progress: Progress::default(),
+            memo: &self.memo,
+            progress: &NO_PROGRESS,
             endpoints,
             guard: Some(guard),
             now: Self::now(),
@@ -108,7 +111,9 @@ impl Bench {
     ) -> Option<Response> {
         let endpoints = ["coap://192.0.2.1:5683".to_owned(), "coaps://192.0.2.1:5684".to_owned()];
         match answer(&self.site(&endpoints), subject, reception, request) {
-            Answer::Reply(response, _) | Answer::Denied(response, _) => Some(response),
+            Answer::Reply(response, _)
+            | Answer::Denied(response, _)
+            | Answer::Refused(response) => Some(response),
             Answer::Silence => None,
             Answer::Write(write, pending) => {
                 let refusal = self.input(Input::Write(write)).err();

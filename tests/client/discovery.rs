@@ -90,13 +90,13 @@ fn a_device_that_listens_on_loopback_only_is_found_there_and_nowhere_else() {
 }
 
 /// A host of its own for the client, with a cable to each of several other hosts.
-struct Network {
+pub(crate) struct Network {
     name: String,
     hosts: usize,
 }
 
 impl Network {
-    fn new(hosts: usize) -> Self {
+    pub(crate) fn new(hosts: usize) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let net = Self { name: format!("freshen-{}-{number}", std::process::id()), hosts };
@@ -128,9 +128,16 @@ impl Network {
     }
 
     /// A program on one of the other hosts.
-    fn on_host(&self, n: usize, program: &str) -> Command {
+    pub(crate) fn on_host(&self, n: usize, program: &str) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.host(n), program]);
+        command
+    }
+
+    /// A program on the client's host.
+    pub(crate) fn on_client(&self, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, program]);
         command
     }
 

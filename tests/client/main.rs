@@ -5,9 +5,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod discovery;
+mod flood;
+mod line;
+mod multicast;
 mod ordering;
+mod ours;
 mod peers;
 mod reading;
+mod weather;
 
 use std::process::{Command, Output};
 

@@ -22,6 +22,16 @@ impl Peer {
         peer
     }
 
+    /// The same, which makes what is put to it.
+    pub(crate) fn libcoap_with_resources() -> Self {
+        let port = free_port();
+        let mut command = Command::new("coap-server-notls");
+        command.args(["-A", "127.0.0.1", "-d", "10", "-p", &port.to_string()]);
+        let peer = Self::start(&mut command, port);
+        wait_until_served(port);
+        peer
+    }
+
     /// A device made with aiocoap, on the loopback interface.
     pub(crate) fn aiocoap() -> Self {
         let port = free_port();

@@ -67,6 +67,24 @@ impl Vendor {
         self.url(version)
     }
 
+    /// Publishes a directory under the version's name.
+    pub(crate) fn pack(&self, tree: &Path, version: &str, sequence: u64) -> String {
+        let out = self.path(&format!("out-{version}"));
+        fs::create_dir(&out).unwrap();
+        let envelope = out.join(format!("{version}.suit"));
+        let sequence = sequence.to_string();
+        let (envelope, tree) = (envelope.to_str().unwrap(), tree.to_str().unwrap());
+        let who = ["--vendor", "example.com", "--class", "cam-1", "--key", "vendor.key.pem"];
+        let which = ["--version", version, "--sequence", &sequence, "--out", envelope, tree];
+        self.freshen(&[&["pack"][..], &who, &which].concat());
+        for file in fs::read_dir(&out).unwrap() {
+            let file = file.unwrap();
+            self.nginx.put(file.file_name().to_str().unwrap(), &fs::read(file.path()).unwrap());
+        }
+        fs::remove_dir_all(out).unwrap();
+        self.url(version)
+    }
+
     pub(crate) fn url(&self, version: &str) -> String {
         self.nginx.base.join(&format!("{version}.suit")).unwrap().to_string()
     }
@@ -198,17 +216,9 @@ impl Device {
 
     /// A POST by libcoap's client: the code's text where there is an error, else the body.
     pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Value, String> {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        ciborium::into_writer(body, &mut file).unwrap();
-        file.flush().unwrap();
-        let name = file.path().to_str().unwrap();
-        let output = coap_client(&["-m", "post", "-t", "10000", "-f", name, &self.uri(path)]);
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let error = [errors, text].into_iter().find(|text| text.starts_with(['4', '5']));
-        match error {
-            Some(error) => Err(error),
-            None => Ok(cbor(&output.stdout).unwrap_or(Value::Null)),
+        match post(&self.uri(path), body) {
+            Err(error) if !error.starts_with(['4', '5']) => Ok(Value::Null),
+            other => other,
         }
     }
 
@@ -322,6 +332,27 @@ impl CoapClient {
     }
 }
 
+/// A POST by libcoap's client, to a device that may not be there.
+pub(crate) fn post(uri: &str, body: &Value) -> Result<Value, String> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    ciborium::into_writer(body, &mut file).unwrap();
+    file.flush().unwrap();
+    let name = file.path().to_str().unwrap();
+    let output = coap_client(&["-m", "post", "-t", "10000", "-f", name, uri]);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let error = [errors, text].into_iter().find(|text| text.starts_with(['4', '5']));
+    match error {
+        Some(error) => Err(error),
+        None => cbor(&output.stdout).ok_or_else(|| "no answer".into()),
+    }
+}
+
+/// A GET by libcoap's client, of a device that may not be there.
+pub(crate) fn try_get(uri: &str) -> Option<Value> {
+    cbor(&coap_client(&["-m", "get", uri]).stdout)
+}
+
 fn coap_client(arguments: &[&str]) -> Output {
     Command::new("coap-client-notls")
         .args(["-B", "10"])
@@ -339,7 +370,7 @@ fn state_log(state: &Path) -> PathBuf {
     state.with_extension("log")
 }
 
-fn make_executable(path: &Path) {
+pub(crate) fn make_executable(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }

@@ -67,7 +67,7 @@ fn an_order_whose_time_came_while_the_device_was_off_is_carried_out() {
     assert_eq!(device.wait_until_idle()["swupdateresult"], 1, "{}", device.log());
 }
 
-fn now(seconds: i64) -> String {
+pub(crate) fn now(seconds: i64) -> String {
     let now = freshen::clock::now().wall + TimeDelta::seconds(seconds);
     now.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

@@ -7,13 +7,16 @@ mod belief;
 mod bench;
 #[path = "../fetch/certs.rs"]
 mod certs;
+mod installers;
 mod lives;
 mod main_job;
+mod manners;
 #[allow(dead_code, reason = "the log is for other tests")]
 #[path = "../fetch/nginx.rs"]
 mod nginx;
 mod ownership;
 mod threats;
 mod tool;
+mod trials;
 mod ways;
 mod wire;

@@ -176,3 +176,39 @@ fn a_payload_with_a_flipped_bit_is_refused_and_the_old_software_stays() {
     assert_eq!(device.wait_until_idle()["swupdateresult"], 5, "{}", device.log());
     assert_eq!(device.running(), "1.1.0");
 }
+
+/// The vendor's depot speaks CoAP only: libcoap's server with OpenSSL, and a key of its own.
+#[test]
+fn an_update_comes_over_coaps_too() {
+    let vendor = Vendor::new();
+    vendor.publish("1.1.0", "exit 0", 200_000);
+    let depot = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut server = std::process::Command::new("coap-server-openssl")
+        .args(["-A", "127.0.0.1", "-d", "10", "-k", "sixteen byte key", "-p"])
+        .arg(depot.port().to_string())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("libcoap's server is needed: apt-get install libcoap3-bin");
+    for file in std::fs::read_dir(vendor.path("out")).unwrap() {
+        let file = file.unwrap();
+        let uploaded = std::process::Command::new("coap-client-notls")
+            .args(["-m", "put", "-b", "1024", "-B", "20", "-f"])
+            .arg(file.path())
+            .arg(format!("coap://{depot}/{}", file.file_name().to_str().unwrap()))
+            .stdout(std::process::Stdio::null())
+            .status();
+        assert!(uploaded.unwrap().success());
+    }
+    let key: String = b"sixteen byte key".iter().map(|byte| format!("{byte:02x}")).collect();
+    let psk = format!("coaps_psk = {{ identity = \"camera-7\", key_hex = \"{key}\" }}\n[install]");
+    let configuration = vendor.configuration().replacen("[install]", &psk, 1);
+    let device = Device::start_with(&vendor, "cam", &configuration, &["--insecure"]);
+    let url = format!("coaps://localhost:{}/1.1.0.suit", depot.port() + 1);
+    device.order(&url, "upgrade", &soon(1)).unwrap();
+    let done = device.wait_until(|value| value["swupdateresult"] != 0);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!(done["swupdateresult"], 1, "{}", device.log());
+    assert_eq!(device.running(), "1.1.0");
+}

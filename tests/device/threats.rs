@@ -123,6 +123,7 @@ fn what_is_kept_between_two_orders_is_believed_anew() {
     let older = fs::read(vendor.nginx.path("1.1.0.suit")).unwrap();
     fs::write(stage().join("envelope.suit"), older).unwrap();
     assert_eq!(order(&device, &second, "upgrade"), 8, "{}", device.log());
+    assert!(device.log().contains("the kept package was changed on disk"), "{}", device.log());
     assert_eq!(running(&device), whole("1.1.0"));
     // Somebody changes a byte of it.
     assert_eq!(order(&device, &second, "isvv"), 1, "{}", device.log());

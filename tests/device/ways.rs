@@ -86,12 +86,21 @@ fn a_patch_is_taken_where_it_fits_and_the_whole_where_it_does_not() {
     assert!(same(&device.state.join("current"), Path::new(&new)));
     assert!(device.state.join("current/lib/library.so").is_symlink());
 
-    // A device that has something else fetches the whole; so does one that has nothing.
+    // A device that has something else fetches the whole, and does not even ask for the patch; so does
+    // one that has nothing.
+    let between = tree(&vendor, "1.1.5");
+    let third = pack(&vendor, "1.1.5", "1", &["--zstd", &between]);
+    serve(&vendor);
     let other = start(&vendor, "other", "");
-    assert_eq!(upgrade(&other, &second), 1, "{}", other.log());
-    assert!(other.log().contains("is a patch for something else"), "{}", other.log());
-    assert!(same(&other.state.join("current"), Path::new(&new)));
-    assert!(sent(&vendor, 6) - before - patched > 2_000_000);
+    assert_eq!(upgrade(&other, &third), 1, "{}", other.log());
+    let nothing = start(&vendor, "nothing", "");
+    for (device, requests) in [(other, 8), (nothing, 10)] {
+        assert_eq!(upgrade(&device, &second), 1, "{}", device.log());
+        assert!(device.log().contains("is a patch for something else"), "{}", device.log());
+        assert!(same(&device.state.join("current"), Path::new(&new)));
+        let log = vendor.nginx.log_of(requests);
+        assert_eq!(log.lines().count(), requests, "manifest and payload: {log}");
+    }
 }
 
 #[test]

@@ -3,10 +3,11 @@
     adversary.py client PORT SUITE [LIE]
     adversary.py server PORT SUITE [LIE]
 
-SUITE is c037 (ECDHE_PSK, RFC 5489) or ff00 (OCF's anonymous ECDH); both with AES-128-CBC and
-HMAC-SHA-256. The honest client says "hello" and prints the answer; the honest server answers
-"echo: " and what it heard. It prints "connected" after the handshake, "alert N" when the peer sends
-one, "silence" when nothing comes. Needs the package cryptography.
+SUITE is c037 (ECDHE_PSK, RFC 5489) or ff00 (OCF's anonymous ECDH), both with AES-128-CBC and
+HMAC-SHA-256; the client also knows c0a8 (plain PSK, AES-128-CCM-8, RFC 6655). The honest client
+says "hello" and prints the answer; the honest server answers "echo: " and what it heard. It prints
+"connected" after the handshake, "alert N" when the peer sends one, "silence" when nothing
+comes, "gone" when nobody listens any more. Needs the package cryptography.
 
 Lies of the client. Those that must be refused:
     bad-finished no-finished plain-finished skip-key-exchange repeat-key-exchange
@@ -27,6 +28,7 @@ import time
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 IDENTITY = b"client-1"
@@ -105,6 +107,22 @@ class Keys:
         return plain
 
 
+class CcmKeys:
+    """One direction: AES-128-CCM with a tag of 8 bytes; half of the nonce is sent."""
+
+    def __init__(self, salt, key):
+        self.salt, self.cipher = salt, AESCCM(key, tag_length=8)
+
+    def seal(self, number, kind, plain):
+        explicit = struct.pack(">Q", number)
+        header = struct.pack(">QB2sH", number, kind, VERSION, len(plain))
+        return explicit + self.cipher.encrypt(self.salt + explicit, plain, header)
+
+    def open(self, number, kind, body):
+        header = struct.pack(">QB2sH", number, kind, VERSION, len(body) - 16)
+        return self.cipher.decrypt(self.salt + body[:8], body[8:], header)
+
+
 class Peer:
     def __init__(self, suite, lie):
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -177,8 +195,8 @@ class Peer:
             raise Alert(body[1])
         return number >> 48, kind, body
 
-    def hear(self, wanted):
-        """The body of the next handshake message, which has to be of this kind."""
+    def next_kind(self):
+        """The kind of the next handshake message, when its last piece is there."""
         while self.message_in not in self.parts or None in self.parts[self.message_in][1]:
             _, kind, body = self.receive()
             reader = Reader(body if kind == HANDSHAKE else b"")
@@ -187,8 +205,12 @@ class Peer:
                 sequence, offset, size = reader.number(2), reader.number(3), reader.number(3)
                 _, have = self.parts.setdefault(sequence, (kind, [None] * length))
                 have[offset : offset + size] = reader.take(size)
-        kind, have = self.parts[self.message_in]
-        body = bytes(have)
+        return self.parts[self.message_in][0]
+
+    def hear(self, wanted):
+        """The body of the next handshake message, which has to be of this kind."""
+        kind = self.next_kind()
+        body = bytes(self.parts[self.message_in][1])
         assert kind == wanted, f"message {kind} instead of {wanted}"
         length = len(body).to_bytes(3, "big")
         self.heard = bytes([kind]) + length + struct.pack(">H", self.message_in)
@@ -200,6 +222,8 @@ class Peer:
     # keys
 
     def premaster(self, peer_point):
+        if self.suite == 0xC0A8:
+            return vec16(bytes(len(PSK))) + vec16(PSK)
         peer = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), peer_point)
         shared = self.private.exchange(ec.ECDH(), peer)
         return vec16(shared) + vec16(PSK) if self.suite == 0xC037 else shared
@@ -208,7 +232,10 @@ class Peer:
         digest = hashlib.sha256(self.transcript).digest()
         self.master = master or prf(premaster, b"extended master secret", digest, 48)
         block = prf(self.master, b"key expansion", self.randoms[1] + self.randoms[0], 96)
-        sides = [Keys(block[:32], block[64:80]), Keys(block[32:64], block[80:96])]
+        if self.suite == 0xC0A8:
+            sides = [CcmKeys(block[32:36], block[:16]), CcmKeys(block[36:40], block[16:32])]
+        else:
+            sides = [Keys(block[:32], block[64:80]), Keys(block[32:64], block[80:96])]
         self.ours, self.theirs = sides if is_client else sides[::-1]
 
     def verify_data(self, label):
@@ -255,16 +282,25 @@ class Client(Peer):
         self.randoms[1] = reader.take(32)
         reader.take(reader.number(1))
         assert reader.number(2) == self.suite
-        reader = Reader(self.hear(SERVER_KEY_EXCHANGE))
-        if self.suite == 0xC037:
-            reader.take(reader.number(2))
-        assert reader.take(3) == b"\x03\x00\x17"
-        peer_point = reader.take(reader.number(1))
-        assert not reader.body, "something follows the parameters: a signature?"
+        peer_point = self.server_parameters()
         self.hear(DONE)
         self.finish(peer_point)
         print("connected", flush=True)
         self.talk()
+
+    def server_parameters(self):
+        """The server's point; nothing for a plain key, whose message is a hint and may be absent."""
+        if self.suite == 0xC0A8 and self.next_kind() == DONE:
+            return None
+        reader = Reader(self.hear(SERVER_KEY_EXCHANGE))
+        if self.suite != 0xFF00:
+            reader.take(reader.number(2))
+        if self.suite == 0xC0A8:
+            return None
+        assert reader.take(3) == b"\x03\x00\x17"
+        peer_point = reader.take(reader.number(1))
+        assert not reader.body, "something follows the parameters: a signature?"
+        return peer_point
 
     def finish(self, peer_point):
         lie, flight = self.lie, []
@@ -277,8 +313,8 @@ class Client(Peer):
             flight += [change(), *self.message(FINISHED, self.verify_data(b"client finished"), 1)]
             self.send(*flight)
             return self.check_finished(b"server finished")
-        identity = vec16(IDENTITY) if self.suite == 0xC037 else b""
-        exchange = identity + vec8(self.point())
+        identity = vec16(IDENTITY) if self.suite != 0xFF00 else b""
+        exchange = identity + (vec8(self.point()) if self.suite != 0xC0A8 else b"")
         if lie != "skip-key-exchange":
             flight += self.message(CLIENT_KEY_EXCHANGE, exchange)
         self.derive(self.premaster(peer_point), True)
@@ -393,6 +429,8 @@ def main():
         print("alert", alert, flush=True)
     except Silence:
         print("silence", flush=True)
+    except ConnectionRefusedError:
+        print("gone", flush=True)
 
 
 main()

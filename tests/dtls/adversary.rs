@@ -83,9 +83,10 @@ fn the_adversary_itself_agrees_with_openssl() {
 }
 
 #[test]
-fn an_honest_client_connects_with_both_suites() {
+fn an_honest_client_connects_with_every_suite_it_knows() {
     let pki = Pki::new();
-    for (suite, name) in SUITES {
+    let plain = (Suite::PskAes128Ccm8, "c0a8");
+    for (suite, name) in SUITES.into_iter().chain([plain]) {
         let server = server(&pki, suite);
         let mut client = adversary("client", server.address.port(), name, "");
         client.wait_for("once, 0 lies");

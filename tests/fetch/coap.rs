@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use freshen::fetch::{Error, Fetcher, Settings};
+use freshen::dtls::{Anchor, ClientPolicy, PreSharedKey, Suite};
+use freshen::fetch::{Error, Fetcher, Limits, Settings};
 use freshen::worker::{Cancel, Progress};
 use url::Url;
 
@@ -19,14 +20,24 @@ struct CoapServer {
 
 impl CoapServer {
     fn start() -> Self {
+        Self::start_as("coap-server-notls", &[])
+    }
+
+    /// The port after the one of clear text is the one of `coaps`.
+    fn start_as(program: &str, credentials: &[&str]) -> Self {
         let address = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let child = Command::new("coap-server-notls")
+        let child = Command::new(program)
             .args(["-A", "127.0.0.1", "-d", "10", "-p", &address.port().to_string()])
+            .args(credentials)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("libcoap is needed for this test: apt-get install libcoap3-bin");
         Self { child, address }
+    }
+
+    fn secure_url(&self, host: &str, name: &str) -> Url {
+        Url::parse(&format!("coaps://{host}:{}/{name}", self.address.port() + 1)).unwrap()
     }
 
     /// Makes a resource with libcoap's client.
@@ -127,6 +138,111 @@ fn a_line_that_loses_datagrams_only_takes_longer() {
     let base = Url::parse(&format!("coap://{relay}/")).unwrap();
     let into = dir.path().join("0");
     fetch(&fetcher(), &base, &component(&body, "release.bin"), &into).unwrap();
+    assert_eq!(fs::read(&into).unwrap(), body);
+}
+
+const KEY: &str = "sixteen byte key";
+
+fn with_key(key: &str) -> ClientPolicy {
+    ClientPolicy {
+        suites: vec![Suite::PskAes128Ccm8],
+        psk: Some(PreSharedKey::new("camera-7", key)),
+        ..ClientPolicy::default()
+    }
+}
+
+fn believing(ca: &str) -> ClientPolicy {
+    ClientPolicy {
+        suites: vec![Suite::EcdheEcdsaAes128Ccm8],
+        anchors: Anchor::from_pem(ca.as_bytes()).unwrap(),
+        ..ClientPolicy::default()
+    }
+}
+
+fn secure_fetcher(coaps: ClientPolicy) -> Fetcher {
+    let settings = settings(&certs::make().ca);
+    // A server that has another key says nothing: it is asked once, and not for long.
+    let limits = Limits { connect: Duration::from_secs(5), attempts: 1, ..settings.limits };
+    let settings = Settings { allow_schemes: vec!["coaps".into()], coaps, limits, ..settings };
+    Fetcher::with_lookup(settings, |_, port| Ok(vec![([127, 0, 0, 1], port).into()])).unwrap()
+}
+
+#[test]
+fn coaps_brings_the_same_with_a_key_and_with_a_certificate() {
+    let (dir, certs) = (tempfile::tempdir().unwrap(), certs::make());
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let files = [("ca.pem", &certs.ca), ("cert.pem", &certs.cert), ("key.pem", &certs.key)];
+    let [ca, cert, key] = files.map(|(name, text)| {
+        fs::write(path(name), text).unwrap();
+        path(name)
+    });
+    let certified = ["-c", &cert, "-j", &key, "-C", &ca, "-n"];
+    for program in ["coap-server-openssl", "coap-server-gnutls"] {
+        for (credentials, policy) in
+            [(&["-k", KEY][..], with_key(KEY)), (&certified, believing(&certs.ca))]
+        {
+            let server = CoapServer::start_as(program, credentials);
+            let (envelope, body) = (bytes(900, 1), bytes(150_001, 2));
+            server.put("release.suit", &envelope, dir.path());
+            server.put("release.bin", &body, dir.path());
+            let fetcher = secure_fetcher(policy);
+            let url = server.secure_url("localhost", "release.suit");
+            let fetched = fetcher.envelope(url.as_str(), &Cancel::new()).unwrap();
+            assert_eq!(fetched.bytes, envelope);
+            let component = component(&body, "release.bin");
+            let into = dir.path().join(format!("{program}-{}", credentials.len()));
+            // An earlier life left some of it.
+            crate::plain::leave_partial(&into, &component, &body[..70_000]);
+            let progress = Progress::new(0);
+            let cancel = Cancel::new();
+            fetcher.payload(&fetched.final_url, &component, &into, &progress, &cancel).unwrap();
+            assert_eq!(fs::read(&into).unwrap(), body);
+        }
+    }
+}
+
+#[test]
+fn coaps_servers_that_cannot_be_trusted_are_not_asked() {
+    let (dir, certs) = (tempfile::tempdir().unwrap(), certs::make());
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("cert.pem"), &certs.cert).unwrap();
+    fs::write(path("key.pem"), &certs.key).unwrap();
+    let credentials = ["-c", &path("cert.pem"), "-j", &path("key.pem"), "-n", "-k", KEY];
+    let server = CoapServer::start_as("coap-server-openssl", &credentials);
+    server.put("x", b"not to be had", dir.path());
+    let outcome = |policy: ClientPolicy, host: &str| {
+        let url = server.secure_url(host, "x");
+        secure_fetcher(policy).envelope(url.as_str(), &Cancel::new()).map(|fetched| fetched.bytes)
+    };
+    assert_eq!(outcome(believing(&certs.ca), "localhost").unwrap(), b"not to be had");
+    let untrusted = [
+        (believing(&certs::make().ca), "localhost"),
+        // The certificate is one of localhost and 127.0.0.1.
+        (believing(&certs.ca), "depot.example"),
+    ];
+    for (policy, host) in untrusted {
+        let error = outcome(policy, host).unwrap_err();
+        assert!(matches!(error, Error::Tls { .. }), "{host}: {error}");
+    }
+    let error = outcome(with_key("another key of 16"), "localhost").unwrap_err();
+    assert!(matches!(error, Error::Tls { .. } | Error::TimedOut { .. }), "{error}");
+    let error = outcome(ClientPolicy::default(), "localhost").unwrap_err();
+    assert!(matches!(error, Error::NoCredentials), "{error}");
+}
+
+#[test]
+fn a_line_that_loses_datagrams_only_makes_coaps_slower() {
+    let server = CoapServer::start_as("coap-server-openssl", &["-k", KEY]);
+    let dir = tempfile::tempdir().unwrap();
+    let body = bytes(40_000, 8);
+    server.put("release.bin", &body, dir.path());
+    let mut secure = server.address;
+    secure.set_port(secure.port() + 1);
+    let relay = losing_relay(secure, 37);
+    let base = Url::parse(&format!("coaps://{relay}/")).unwrap();
+    let into = dir.path().join("0");
+    let fetcher = secure_fetcher(with_key(KEY));
+    fetch(&fetcher, &base, &component(&body, "release.bin"), &into).unwrap();
     assert_eq!(fs::read(&into).unwrap(), body);
 }
 

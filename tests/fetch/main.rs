@@ -8,6 +8,7 @@ mod coap;
 mod faults;
 mod faulty;
 mod limits;
+mod mirrors;
 mod nginx;
 mod plain;
 mod resume;

@@ -164,7 +164,7 @@ impl World {
         assert!(phase.job().is_none(), "a job is stuck in {}", phase.name());
         let device = self.device.as_ref().expect("the device runs");
         assert!(device.worker.is_none(), "no work goes on");
-        let wake = next_wake(device.keeper.state(), self.now());
+        let wake = next_wake(device.keeper.state(), &self.rules, self.now());
         assert_ne!(wake, Some(std::time::Duration::ZERO), "nothing is left undone");
     }
 }

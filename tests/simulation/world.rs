@@ -310,7 +310,7 @@ impl World {
         let Some(device) = &self.device else { return self.power_on() };
         let now = self.now();
         let work = device.worker.as_ref().map(|worker| worker.ends.since(self.mono));
-        let wake = next_wake(device.keeper.state(), now);
+        let wake = next_wake(device.keeper.state(), &self.rules, now);
         let sleep = [work, wake].into_iter().flatten().min();
         self.pass(sleep.unwrap_or(Duration::from_secs(30)));
     }
@@ -323,7 +323,7 @@ impl World {
         if device.worker.as_ref().is_some_and(|worker| worker.ends <= self.mono) {
             return self.work_ends();
         }
-        if next_wake(device.keeper.state(), self.now()) == Some(Duration::ZERO) {
+        if next_wake(device.keeper.state(), &self.rules, self.now()) == Some(Duration::ZERO) {
             self.input(Input::Tick, |_, _| ());
         }
     }

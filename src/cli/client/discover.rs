@@ -359,13 +359,17 @@ fn ask_groups(
         for path in families.into_iter().flatten() {
             let Some(through) = client.sockets.through(path, index) else { continue };
             for question in questions {
-                let remote = match (path == v4, question) {
-                    (true, _) => SocketAddr::from((GROUP_V4, COAP_PORT)),
-                    (false, Question::Ocf) => group_v6(GROUPS_V6[0], index),
-                    (false, _) => group_v6(ALL_COAP_NODES_V6, index),
+                let groups: Vec<SocketAddr> = match (path == v4, question) {
+                    (true, _) => vec![(GROUP_V4, COAP_PORT).into()],
+                    // The wider ones reach past the link where routers forward them.
+                    (false, Question::Ocf) => GROUPS_V6.map(|it| group_v6(it, index)).into(),
+                    (false, _) => vec![group_v6(ALL_COAP_NODES_V6, index)],
                 };
-                let group = Peer { remote, socket: through.0, session: 0 };
-                calls.push((client.request_group(group, request(*question), wait), *question));
+                for remote in groups {
+                    let group = Peer { remote, socket: through.0, session: 0 };
+                    let call = client.request_group(group, request(*question), wait);
+                    calls.push((call, *question));
+                }
             }
         }
     }

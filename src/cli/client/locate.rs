@@ -67,6 +67,7 @@ pub(super) async fn find_device(
         if links.is_some_and(|links| links.iter().any(is_it))
             && let Some(place) = read(client, answer.peer, device, patience).await
         {
+            remember(client, device, &place)?;
             return Ok(place);
         }
     }
@@ -74,6 +75,15 @@ pub(super) async fn find_device(
         "device {device} did not answer; is it on, and in this network? `freshen discover` shows \
          who is; HOST:PORT instead of the uuid reaches further"
     )
+}
+
+/// Notes where the device is now, for the next command.
+fn remember(client: &mut Client, device: Uuid, place: &Place) -> anyhow::Result<()> {
+    let Some(known) = client.keys.keyring.device(device) else { return Ok(()) };
+    let mut known = known.clone();
+    known.clear = Some(place.told_by.remote);
+    known.secure = place.secure();
+    client.keys.keyring.keep(known)
 }
 
 /// The links of the device at that address, if it is the right one.

@@ -31,6 +31,7 @@ list. `client` gives both at once. To see what a device has:
 Examples:
   freshen provision client DEVICE --to ~/camera-client
   freshen get --credentials ~/camera-client ocf://DEVICE/softwareupdateResURI
+  freshen provision client DEVICE --to ~/libcoap --key 30313233343536373839616263646566
   freshen provision access DEVICE --subject auth-crypt --href /light --permission r
   freshen provision certificate DEVICE
   freshen provision pair DEVICE OTHER-DEVICE")]
@@ -73,6 +74,9 @@ struct ClientArgs {
     /// A certificate instead of a key; the device needs one too (`freshen provision certificate`)
     #[arg(long)]
     certificate: bool,
+    /// The key, for a client that has one already [default: a new one]
+    #[arg(long, value_name = "KEYHEX", value_parser = key, conflicts_with = "certificate")]
+    key: Option<Key>,
     /// What the client may use [default: the software update, its status, and pstat]
     #[arg(long, value_name = "PATH")]
     href: Vec<String>,
@@ -155,7 +159,10 @@ async fn make_client(
     let entries = client_entries(subject, &place, args)?;
     let authority = args.certificate.then(|| client.keys.keyring.authority()).transpose()?;
     let (mut talk, device) = Conversation::as_owner(client, &place, patience).await?;
-    let key = Zeroizing::new(new_key()?);
+    let key = match &args.key {
+        Some(Key(key)) => key.clone(),
+        None => Zeroizing::new(new_key()?),
+    };
     talk.open().await?;
     let mut done = Ok(());
     if authority.is_none() {
@@ -272,6 +279,16 @@ async fn pair(client: &mut Client, args: &PairArgs, patience: Duration) -> anyho
         text: format!("{} have a key for each other", devices.join(" and ")),
         json: json!({"devices": devices}),
     })
+}
+
+/// A shared key from the command line.
+#[derive(Clone)]
+struct Key(Zeroizing<[u8; 16]>);
+
+fn key(text: &str) -> Result<Key, String> {
+    let bytes = Zeroizing::new(body::from_hex(text)?);
+    let key = bytes.as_slice().try_into().map_err(|_| "OCF's keys have 16 bytes")?;
+    Ok(Key(Zeroizing::new(key)))
 }
 
 fn new_key() -> anyhow::Result<[u8; 16]> {

@@ -14,6 +14,7 @@ use crate::coap::{Code, Peer, Request, Response};
 
 pub(super) const DOXM: &str = "/oic/sec/doxm";
 pub(super) const PSTAT: &str = "/oic/sec/pstat";
+pub(super) const AEL: &str = "/oic/sec/ael";
 pub(super) const CRED: &str = "/oic/sec/cred";
 pub(super) const ACL: &str = "/oic/sec/acl2";
 pub(super) const CSR: &str = "/oic/sec/csr";

@@ -130,7 +130,9 @@ impl Order {
         };
         Ok(Self {
             device: place.device,
-            name: text("n").unwrap_or_else(|| peer.remote.to_string()),
+            name: text("n")
+                .filter(|name| !name.is_empty())
+                .unwrap_or_else(|| peer.remote.to_string()),
             version: text("sv"),
             watched,
             told_by: place.told_by,

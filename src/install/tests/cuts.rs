@@ -9,6 +9,16 @@ fn at_every_operation(
     harm: impl Fn(usize, &mut dyn FnMut() -> Result<(), Error>) -> Result<(), Error>,
     check: impl Fn(usize, &Path, Result<(), Error>),
 ) -> usize {
+    at_every_operation_of(Settings::default(), work, harm, check)
+}
+
+fn at_every_operation_of(
+    settings: Settings,
+    work: impl Fn(&mut Installer) -> Result<(), Error>,
+    harm: impl Fn(usize, &mut dyn FnMut() -> Result<(), Error>) -> Result<(), Error>,
+    check: impl Fn(usize, &Path, Result<(), Error>),
+) -> usize {
+    let open = |state: &Path| Installer::open(settings.clone(), state).unwrap();
     let device = || {
         let dir = memory_dir();
         update(&mut open(dir.path()), &small(1)).unwrap();
@@ -20,7 +30,7 @@ fn at_every_operation(
     for n in 0..operations {
         let dir = device();
         let result = harm(n, &mut || {
-            let mut installer = Installer::open(Settings::default(), dir.path())?;
+            let mut installer = Installer::open(settings.clone(), dir.path())?;
             work(&mut installer)
         });
         check(n, dir.path(), result);
@@ -58,6 +68,48 @@ fn a_process_that_dies_anywhere_in_an_update_leaves_the_old_or_the_new_and_goes_
         },
     );
     assert!(operations > 30, "{operations} operations were tried");
+}
+
+/// A new agent that nobody counts could crash for ever.
+#[test]
+fn a_new_agent_is_counted_from_before_it_can_be_started_until_it_stays() {
+    let settings = Settings { agent: Some("bin/app".into()), ..Settings::default() };
+    let uncounted = std::cell::Cell::new(0);
+    at_every_operation_of(
+        settings.clone(),
+        good_update,
+        |n, work| fault::dies_before(n, work),
+        |n, state, _| {
+            let slot = fs::read_link(state.join("current")).unwrap();
+            let count = fs::read_to_string(state.join("trial")).ok();
+            let counted = count.as_deref() == Some(&format!("{} 3\n", slot.display()));
+            let mut installer = Installer::open(settings.clone(), state).unwrap();
+            if version(&installer).unwrap() == "2.0.0" && !counted {
+                uncounted.set(uncounted.get() + 1);
+            }
+            update(&mut installer, &small(2)).unwrap();
+            assert!(!state.join("trial").exists(), "{n}: what stays is not counted");
+        },
+    );
+    // Only after the count was removed on purpose: before that is waited for, and before the end.
+    assert!(uncounted.get() <= 2, "{}", uncounted.get());
+}
+
+#[test]
+fn a_slot_that_the_launcher_has_given_up_is_not_switched_to_again() {
+    let settings = Settings { agent: Some("bin/app".into()), ..Settings::default() };
+    let dir = memory_dir();
+    let mut installer = Installer::open(settings.clone(), dir.path()).unwrap();
+    update(&mut installer, &small(1)).unwrap();
+    write(&mut installer, &small(2)).unwrap();
+    fs::write(dir.path().join("trial"), "slots/b 0\n").unwrap();
+    let two = small(2).manifest.digest;
+    assert!(matches!(installer.switch(&two, &Cancel::new()), Err(Error::TriesSpent(_))));
+    installer.roll_back(&two, &Cancel::new()).unwrap();
+    installer.discard().unwrap();
+    assert_eq!(version(&installer).unwrap(), "1.0.0");
+    update(&mut installer, &small(3)).unwrap();
+    assert_eq!(version(&installer).unwrap(), "3.0.0");
 }
 
 #[test]

@@ -13,6 +13,7 @@ struct Bench {
     /// None: everything is open.
     security: Option<Security>,
     rules: security::Rules,
+    memo: Memo,
 }
 
 impl Bench {
@@ -31,14 +32,22 @@ impl Bench {
         let state = State::new("1.0.0", about.manufactured);
         let endpoints =
             vec!["coap://127.0.0.1:5683".to_owned(), "coaps://127.0.0.1:5684".to_owned()];
-        Self { about, state, endpoints, security: None, rules: security::Rules::default() }
+        Self {
+            about,
+            state,
+            endpoints,
+            security: None,
+            rules: security::Rules::default(),
+            memo: Memo::default(),
+        }
     }
 
     fn site(&self) -> Site<'_> {
         Site {
             about: &self.about,
             state: &self.state,
-            progress: Progress::default(),
+            memo: &self.memo,
+            progress: &NO_PROGRESS,
             endpoints: &self.endpoints,
             guard: self.security.as_ref().map(|state| Guard {
                 state,
@@ -61,7 +70,9 @@ impl Bench {
     ) -> Option<Response> {
         let site = self.site();
         match answer(&site, subject, reception, request) {
-            Answer::Reply(response, _) | Answer::Denied(response, _) => Some(response),
+            Answer::Reply(response, _)
+            | Answer::Denied(response, _)
+            | Answer::Refused(response) => Some(response),
             Answer::Silence => None,
             Answer::Write(..) | Answer::Roles(..) => unreachable!("nothing here writes these"),
             Answer::Order(command, pending) => {

@@ -13,7 +13,7 @@ use crate::cli::client::access::{self, CERTIFICATE_SUITES};
 use crate::cli::client::keyring::Device;
 use crate::cli::client::locate::Place;
 use crate::cli::client::svr::{
-    self, ACL, CRED, CSR, Conversation, DOXM, PSTAT, ROLES, SDI, SP, entry, href, optional,
+    self, ACL, AEL, CRED, CSR, Conversation, DOXM, PSTAT, ROLES, SDI, SP, entry, href, optional,
     permission,
 };
 use crate::cli::client::talk::Client;
@@ -72,9 +72,15 @@ pub(super) async fn run(
     let done = steps.all(transfer, address).await;
     let device = steps.device;
     if let Err(error) = done {
-        // Best effort: a device whose transfer breaks off resets itself as well.
-        let _ = steps.conversation.go_to(svr::RESET).await;
+        let reset = steps.conversation.go_to(svr::RESET).await;
         client.close(peer);
+        // A device whose transfer breaks off resets itself, but not after the answer that was lost.
+        if reset.is_err() && client.keys.keyring.device(device).is_some() {
+            return Err(error.context(format!(
+                "the device is silent, and may be ours or not; its key is kept. Ask it when it is \
+                 back: `freshen reset {device}`, and if it does not know that name, with --forget"
+            )));
+        }
         client.keys.keyring.forget(device)?;
         return Err(error.context("not owned; the device has been told to reset"));
     }
@@ -164,7 +170,7 @@ fn first_entries(own: Uuid, place: &Place, with_domain: bool) -> Vec<Value> {
     use permission::{ALL, DELETE, RETRIEVE, UPDATE};
     vec![
         entry(owner(), mine, ALL),
-        entry(owner(), vec![href(SP), href(ROLES)], RETRIEVE | UPDATE | DELETE),
+        entry(owner(), vec![href(SP), href(ROLES), href(AEL)], RETRIEVE | UPDATE | DELETE),
         entry(owner(), vec![href(CSR)], RETRIEVE),
         entry(svr::connection_subject("anon-clear"), seen, RETRIEVE),
     ]

@@ -1,18 +1,19 @@
 //! What DTLS costs: handshakes a second on the server's side, bytes an idle session, and what
 //! spoofed hellos do. Run by hand, on a quiet machine:
 //!
-//! `cargo bench --bench dtls -- handshakes`, `… -- memory`, `… -- hellos`, `… -- fuzz 10000000`
+//! `cargo bench --bench dtls -- handshakes`, `… -- memory`, `… -- hellos`, `… -- get`, `… -- flood`,
+//! `… -- fuzz 10000000`
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 
-use std::time::{Duration, Instant};
+mod device;
+mod ours;
 
-use chrono::DateTime;
-use freshen::clock::{self, Now};
-use freshen::dtls::{
-    Anchor, ClientPolicy, Config, Endpoint, IdentityRule, Output, OwnCertificate, Path, Policy,
-    PreSharedKey, SessionId, Suite, fuzzing,
-};
+use std::time::Duration;
+
+use freshen::dtls::{ClientPolicy, Config, Endpoint, Output, Policy, Suite, fuzzing};
+
+use ours::{handshake, instant, now, path, policies};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|one| one != "--bench").collect();
@@ -20,6 +21,8 @@ fn main() {
     match words[..] {
         ["memory"] => memory(),
         ["hellos"] => hellos(),
+        ["get"] => device::get(),
+        ["flood"] => device::flood(),
         ["fuzz", executions] => fuzz(executions.parse().unwrap()),
         _ => handshakes(),
     }
@@ -31,86 +34,6 @@ const SUITES: [Suite; 4] = [
     Suite::EcdhAnonAes128CbcSha256,
     Suite::EcdheEcdsaAes128Ccm8,
 ];
-
-fn path(port: u16, host: u8) -> Path {
-    Path { remote: ([192, 0, 2, host], port).into(), socket: 0 }
-}
-
-fn now(after: Duration) -> Now {
-    let mono = clock::Instant::at(Duration::from_secs(1000) + after);
-    Now { wall: DateTime::from_timestamp(1_900_000_000, 0).unwrap(), mono }
-}
-
-fn policies() -> (ClientPolicy, Policy) {
-    let root = rcgen::KeyPair::generate().unwrap();
-    let mut parameters = rcgen::CertificateParams::default();
-    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let root_der = parameters.self_signed(&root).unwrap().der().to_vec();
-    let issuer = rcgen::Issuer::new(parameters, root);
-    let issue = || {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let parameters = rcgen::CertificateParams::default();
-        let der = parameters.signed_by(&key, &issuer).unwrap().der().to_vec();
-        OwnCertificate::new(vec![der], &key.serialize_der()).unwrap()
-    };
-    let anchors = vec![Anchor::new(&root_der).unwrap()];
-    let psk = PreSharedKey::new(b"bench", b"sixteen byte key");
-    let server = Policy {
-        psks: vec![psk.clone()],
-        certificate: Some(issue()),
-        anchors: anchors.clone(),
-        client_identity: IdentityRule::ChainOnly,
-        ..Policy::default()
-    };
-    let client = ClientPolicy {
-        psk: Some(psk),
-        certificate: Some(issue()),
-        anchors,
-        server_identity: IdentityRule::ChainOnly,
-        ..ClientPolicy::default()
-    };
-    (client, server)
-}
-
-/// Plays one handshake of a new client; returns the time spent in the server.
-fn handshake(
-    server: &mut Endpoint,
-    client: &mut Endpoint,
-    at: Path,
-    policy: ClientPolicy,
-) -> (Duration, Option<SessionId>) {
-    client.connect(path(5684, 1), policy, now(Duration::ZERO)).unwrap();
-    let (mut spent, mut session) = (Duration::ZERO, None);
-    loop {
-        let mut is_quiet = true;
-        while let Some(output) = client.poll_output() {
-            if let Output::Datagram { bytes, .. } = output {
-                is_quiet = false;
-                let start = instant();
-                server.handle_datagram(at, &bytes, now(Duration::ZERO));
-                spent += start.elapsed();
-            }
-        }
-        while let Some(output) = server.poll_output() {
-            match output {
-                Output::Datagram { bytes, .. } => {
-                    is_quiet = false;
-                    client.handle_datagram(path(5684, 1), &bytes, now(Duration::ZERO));
-                }
-                Output::Connected { session: stands, .. } => session = Some(stands),
-                _ => {}
-            }
-        }
-        if is_quiet {
-            return (spent, session);
-        }
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a bench measures time")]
-fn instant() -> Instant {
-    Instant::now()
-}
 
 fn handshakes() {
     const COUNT: u16 = 2000;

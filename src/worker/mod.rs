@@ -4,8 +4,14 @@
 //! A download or an installation runs in a thread of its own and blocks there. The loop keeps a clone
 //! of [`Progress`] to show and of [`Cancel`] to stop it; neither ever blocks the loop.
 
+mod flushing;
+mod hashing;
+
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+pub use flushing::Flushing;
+pub use hashing::Hashing;
 
 /// Asks a worker to stop. Clones share one answer, and it never goes back.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +44,7 @@ struct Counts {
     expected: AtomicU64,
     attempt: AtomicU32,
     trouble: Mutex<Option<String>>,
+    waits_for: Mutex<Option<String>>,
 }
 
 impl Progress {
@@ -66,6 +73,16 @@ impl Progress {
     /// What went wrong last, in words; `None` while all is well.
     pub fn trouble(&self) -> Option<String> {
         self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Why the worker waits although it could go on, in words; `None` while it does not.
+    pub fn waits_for(&self) -> Option<String> {
+        self.0.waits_for.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The worker waits for somebody's leave, or no longer.
+    pub fn set_waits_for(&self, words: Option<String>) {
+        *self.0.waits_for.lock().unwrap_or_else(PoisonError::into_inner) = words;
     }
 
     /// `bytes` more are done.

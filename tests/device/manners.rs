@@ -1,0 +1,118 @@
+//! What a device does for those around it: it waits for its hour and for somebody's leave, and tells the
+//! service manager that it lives.
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use serde_json::Value;
+
+use crate::bench::{Device, Vendor, make_executable};
+use crate::lives::now;
+
+/// What the status resource says an installation waits for.
+fn deferred(device: &Device) -> String {
+    for _ in 0..200 {
+        if let Value::String(words) = &device.get("/updatestatus")["deferred"] {
+            return words.clone();
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("nothing is put off: {}", device.log());
+}
+
+#[test]
+fn a_veto_puts_an_installation_off_with_a_reason_and_over_a_restart() {
+    let vendor = Vendor::new();
+    let url = vendor.publish("1.1.0", "exit 0", 1000);
+    let veto = vendor.path("veto");
+    let leave = vendor.path("leave");
+    let script =
+        format!("#!/bin/sh\ntest -e {} || {{ echo recording >&2; exit 1; }}\n", leave.display());
+    fs::write(&veto, script).unwrap();
+    make_executable(&veto);
+    let configuration = vendor
+        .configuration()
+        .replace("[install]", &format!("veto = [\"{}\"]\n\n[install]", veto.display()));
+    let start = || Device::start_with(&vendor, "cam", &configuration, &["--insecure"]);
+    let mut device = start();
+    device.order(&url, "upgrade", &now(0)).unwrap();
+    assert_eq!(deferred(&device), "the veto command ended with exit code 1: recording");
+    assert_eq!(device.running(), "");
+    device.kill();
+    let mut device = start();
+    deferred(&device);
+    device.kill();
+    fs::write(leave, "").unwrap();
+    let device = start();
+    assert_eq!(device.wait_until_idle()["swupdateresult"], 1, "{}", device.log());
+    assert_eq!(device.running(), "1.1.0");
+    assert_eq!(device.get("/updatestatus")["deferred"], Value::Null);
+}
+
+#[test]
+fn outside_of_the_window_software_is_downloaded_and_waits_until_idle_or_the_window() {
+    let vendor = Vendor::new();
+    let url = vendor.publish("1.1.0", "exit 0", 1000);
+    let later = |hours| {
+        let time = freshen::clock::now().wall + TimeDelta::hours(hours);
+        time.format("%H:%M").to_string()
+    };
+    let with_window = |from, to| {
+        let window = format!("window = \"{}-{}\"\n\n[install]", later(from), later(to));
+        let configuration = vendor.configuration().replace("[install]", &window);
+        Device::start_with(&vendor, "cam", &configuration, &["--insecure"])
+    };
+    let mut device = with_window(2, 3);
+    device.order(&url, "upgrade", &now(0)).unwrap();
+    let words = deferred(&device);
+    assert!(words.starts_with("waits for the maintenance window, 2"), "{words}");
+    assert_eq!(device.get("/softwareupdateResURI")["swupdatestate"], "sva");
+    device.order(&url, "idle", &now(0)).unwrap();
+    let value = device.get("/softwareupdateResURI");
+    assert_eq!(
+        (&value["swupdatestate"], &value["swupdateaction"]),
+        (&"sva".into(), &"idle".into())
+    );
+    assert_eq!(device.get("/updatestatus")["deferred"], Value::Null);
+    device.order(&url, "upgrade", &now(0)).unwrap();
+    deferred(&device);
+    device.kill();
+    // The hour has come.
+    let device = with_window(-1, 1);
+    assert_eq!(device.wait_until_idle()["swupdateresult"], 1, "{}", device.log());
+    assert_eq!(device.running(), "1.1.0");
+}
+
+#[test]
+fn the_service_manager_hears_that_the_device_is_ready_lives_and_stops() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut device = Command::new(env!("CARGO_BIN_EXE_freshen"))
+        .args(["device", "--insecure", "--state"])
+        .arg(directory.path().join("state"))
+        .env("NOTIFY_SOCKET", &path)
+        .env("WATCHDOG_USEC", "200000")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let hear = || {
+        let mut buffer = [0; 256];
+        let length = socket.recv(&mut buffer).expect("a word from the device");
+        String::from_utf8_lossy(&buffer[..length]).trim().to_owned()
+    };
+    assert_eq!(hear(), "READY=1");
+    for _ in 0..5 {
+        assert_eq!(hear(), "WATCHDOG=1");
+    }
+    let pid = rustix::process::Pid::from_child(&device);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let last = (0..100).map(|_| hear()).find(|word| word != "WATCHDOG=1");
+    assert_eq!(last.as_deref(), Some("STOPPING=1"));
+    assert_eq!(device.wait().unwrap().code(), Some(0));
+}
