@@ -143,9 +143,11 @@ impl Device {
         let about = format!("{} at {} asks: {}", command.asker, peer.remote, command.ask);
         let message = match refusal {
             None => "an order was taken".to_owned(),
-            Some(refusal) => format!("an order was refused: {refusal}"),
+            Some(refusal) => {
+                tracing::info!("refused: {refusal}");
+                format!("an order was refused: {refusal}")
+            }
         };
-        tracing::info!("{about}; {message}");
         self.note_order(Event::new(Category::Device, 3, now.wall, message, about));
     }
 

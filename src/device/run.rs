@@ -405,6 +405,7 @@ impl Device {
         peer: Peer,
         now: Now,
     ) -> Response {
+        tracing::info!("{} at {} asks: {}", command.asker, peer.remote, command.ask);
         let result = self.take(Input::Command(command.clone()), now);
         let refusal = result.as_ref().err().map(ToString::to_string);
         self.audit_order(&command, peer, refusal, now);

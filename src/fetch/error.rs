@@ -28,7 +28,9 @@ pub enum Error {
     NoCredentials,
     /// The allow-list, the port list or the address policy says no. One error for all three, so that
     /// it reveals nothing about the network behind the device.
-    #[error("`{0}` is not an address that this device may fetch from; see allow_hosts")]
+    #[error(
+        "`{0}` is not an address that this device may fetch from; see allow_hosts, allow_ports and allow_private"
+    )]
     HostNotAllowed(String),
     /// More redirections than [`super::REDIRECTS_MAX`], or one to where it may not lead.
     #[error("the server sends us elsewhere in a way that is not allowed: {0}")]

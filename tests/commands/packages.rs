@@ -162,31 +162,41 @@ fn what_would_leave_the_slot_is_not_packed() {
     let workshop = Workshop::new();
     symlink("../../etc/passwd", workshop.path("build/bin/out")).unwrap();
     let refused = workshop.pack(&["build"]).refused();
-    assert!(refused.contains("build/bin/out") && refused.contains("outside"), "{refused}");
+    assert!(refused.contains("`bin/out`") && refused.contains("outside"), "{refused}");
     fs::remove_file(workshop.path("build/bin/out")).unwrap();
     let _socket = UnixListener::bind(workshop.path("build/socket")).unwrap();
     let refused = workshop.pack(&["build"]).refused();
     assert!(refused.contains("build/socket"), "{refused}");
 
-    for (path, link) in [("../x", None), ("/x", None), ("l", Some("../x")), ("l", Some("/x"))] {
-        write_hostile_archive(&workshop.path("hostile.tar"), path, link);
+    use tar::EntryType::{Block, Fifo, GNUSparse, Link, Regular, Symlink};
+    for (path, kind, link, why) in [
+        ("../x", Regular, "", "climbs out"),
+        ("/x", Regular, "", "absolute"),
+        ("l", Symlink, "../x", "outside"),
+        ("l", Symlink, "/x", "outside"),
+        ("l", Link, "x", "hard link"),
+        ("s", GNUSparse, "", "holes"),
+        ("b", Block, "", "device node"),
+        ("f", Fifo, "", "named pipe"),
+        (".freshen/slot", Regular, "", "kept for freshen"),
+    ] {
+        write_hostile_archive(&workshop.path("hostile.tar"), path, kind, link);
         let refused = workshop.pack(&["--tar", "hostile.tar"]).refused();
-        assert!(refused.contains("no device unpacks") || refused.contains("outside"), "{refused}");
+        assert!(refused.contains(why), "{path}: {refused}");
     }
     assert_eq!(workshop.site(), [""; 0], "nothing is left behind");
 }
 
 /// An archive with one entry whose name no library would write.
-fn write_hostile_archive(file: &Path, path: &str, link: Option<&str>) {
+fn write_hostile_archive(file: &Path, path: &str, kind: tar::EntryType, link: &str) {
     let mut header = tar::Header::new_gnu();
     header.as_gnu_mut().unwrap().name[..path.len()].copy_from_slice(path.as_bytes());
-    header.set_entry_type(match link {
-        Some(_) => tar::EntryType::Symlink,
-        None => tar::EntryType::Regular,
-    });
-    if let Some(link) = link {
-        header.as_gnu_mut().unwrap().linkname[..link.len()].copy_from_slice(link.as_bytes());
-    }
+    header.set_entry_type(kind);
+    header.as_gnu_mut().unwrap().linkname[..link.len()].copy_from_slice(link.as_bytes());
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     header.set_size(0);
     header.set_cksum();
     let mut archive = header.as_bytes().to_vec();
@@ -292,6 +302,8 @@ fn a_patch_and_the_whole_are_packed_for_those_who_may_read_them() {
     says(&["--delta-from", "old", "build/readme"], "is no file");
     says(&["--delta-from", "nothing", "build"], "is no directory");
     says(&["--encrypt-to", "camera.key.pem", "build"], "this is a private key");
+    symlink("../../etc/passwd", workshop.path("build/bin/out")).unwrap();
+    says(&["--encrypt-to", "camera.pub.pem", "build"], "outside");
 }
 
 #[test]
@@ -305,7 +317,7 @@ fn mistakes_are_answered_with_what_to_do() {
     says(workshop.pack(&["nothing"]), "there is no file or directory nothing");
     says(workshop.pack(&["--zstd", "build/readme"]), "only archives are compressed");
     says(workshop.pack(&["a/../b=build/readme"]), "is not a safe path");
-    says(workshop.pack(&["--tar", "build/readme"]), "not a");
+    says(workshop.pack(&["--tar", "build/readme"]), "the archive cannot be read");
     says(workshop.run(&["inspect", "build/readme"]), "it is not a SUIT envelope");
     says(workshop.run(&["inspect", "build/bin/cam"]), "more than the 65536");
     says(workshop.run(&["inspect", "nothing"]), "cannot read nothing");

@@ -203,6 +203,13 @@ impl Device {
         self.child.wait().unwrap().code()
     }
 
+    /// The most memory it has had, KiB.
+    pub(crate) fn peak_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     /// What `current` says it is.
     pub(crate) fn running(&self) -> String {
         fs::read_to_string(self.state.join("current/version")).unwrap_or_default()

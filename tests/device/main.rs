@@ -7,6 +7,7 @@ mod belief;
 mod bench;
 #[path = "../fetch/certs.rs"]
 mod certs;
+mod full;
 mod installers;
 mod lives;
 mod main_job;
@@ -15,6 +16,7 @@ mod manners;
 #[path = "../fetch/nginx.rs"]
 mod nginx;
 mod ownership;
+mod side_by_side;
 mod threats;
 mod tool;
 mod trials;

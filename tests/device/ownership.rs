@@ -294,3 +294,80 @@ fn the_button_and_the_file_reset_the_device() {
         assert_eq!(home.clear().get(DOXM).unwrap()["owned"], false, "{}", home.device.log());
     }
 }
+
+/// A RESET while an update is under way ends in a device without owner or orders, that runs the software
+/// which was last confirmed.
+#[test]
+fn a_reset_during_a_download_or_a_trial_leaves_the_old_software_and_no_order() {
+    // By these two the download lasts long enough, or the trial does.
+    for (what, health, bandwidth) in
+        [("fetching", "exit 0", "bandwidth_max = 20000"), ("trial", "exit 1", "bandwidth_max = 0")]
+    {
+        let vendor = Vendor::new();
+        let first = vendor.publish("1.1.0", "exit 0", 1000);
+        let second = vendor.publish("1.2.0", health, 400_000);
+        let configuration = vendor
+            .configuration()
+            .replace("[update]\n", &format!("[update]\n{bandwidth}\n"))
+            .replace("confirm_timeout_s = 3", "confirm_timeout_s = 50");
+        let device = Device::start_with(&vendor, "cam", &configuration, &[]);
+        let home = Home { vendor, device };
+        home.select(0);
+        let mut doc = home.secure(anonymous()).unwrap();
+        let key = home.own(&mut doc, OwnerTransfer::JustWorks);
+        doc.close();
+        let mut owner = home.secure(psk(OWNER.as_bytes(), &key)).unwrap();
+        let order = |owner: &mut Tool, url: &str| {
+            let order = cbor!({
+                "purl" => url, "swupdateaction" => "upgrade",
+                "updatetime" => freshen::clock::now().wall.to_rfc3339(),
+            });
+            assert_eq!(owner.post(SWU, &order.unwrap()), Code::CHANGED, "{}", home.device.log());
+        };
+        let until = |owner: &mut Tool, wanted: &dyn Fn(&serde_json::Value) -> bool| {
+            for _ in 0..400 {
+                if wanted(&owner.get(SWU).unwrap()) {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            panic!("{what} did not come: {}", home.device.log());
+        };
+        order(&mut owner, &first);
+        until(&mut owner, &|it| it["swupdateaction"] == "idle" && it["swupdateresult"] == 1);
+        order(&mut owner, &second);
+        let state = if what == "trial" { "upgrading" } else { "svv" };
+        until(&mut owner, &|it| it["swupdatestate"] == state);
+        if what == "trial" {
+            while home.device.running() != "1.2.0" {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        // The owner sees it to the end, and others nothing.
+        assert_eq!(home.clear().get(SWU), Err(Code::UNAUTHORIZED));
+        assert_eq!(owner.post(PSTAT, &dos(0)), Code::CHANGED);
+        owner.wait_until_closed();
+        let unowned = || home.clear().get(DOXM).is_ok_and(|doxm| doxm["owned"] == false);
+        for _ in 0..200 {
+            if unowned() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        assert!(unowned(), "{what}: {}", home.device.log());
+        assert_eq!(home.device.running(), "1.1.0", "{what}: {}", home.device.log());
+        // The next owner finds no trace of the order, and can give one.
+        home.select(0);
+        let mut doc = home.secure(anonymous()).unwrap();
+        let key = home.own(&mut doc, OwnerTransfer::JustWorks);
+        doc.close();
+        let mut owner = home.secure(psk(OWNER.as_bytes(), &key)).unwrap();
+        let swu = owner.get(SWU).unwrap();
+        assert_eq!(
+            (&swu["purl"], &swu["swupdatestate"], &swu["swupdateaction"]),
+            (&"".into(), &"idle".into(), &"idle".into()),
+            "{what}"
+        );
+        assert_eq!(swu["swupdateresult"], 0, "{what}");
+    }
+}

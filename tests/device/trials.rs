@@ -17,7 +17,7 @@ use crate::bench::{Vendor, make_executable, post, try_get};
 /// Ways to be no good: what it is, the agent, the health command.
 const WAYS: [(&str, &str, &str); 8] = [
     ("a health command that fails", GOOD, "echo no frames >&2; exit 1"),
-    ("a health command that hangs", GOOD, "sleep 1000"),
+    ("a health command that hangs", GOOD, "sleep 20"),
     ("a health command that is killed", GOOD, "kill -9 $$"),
     ("a server that cannot be reached", GOOD, "exec bash -c 'exec 3<>/dev/tcp/127.0.0.1/1'"),
     ("an agent that ends at once", "#!/bin/sh\nexit 1\n", "exit 0"),
@@ -26,7 +26,7 @@ const WAYS: [(&str, &str, &str); 8] = [
     (
         "an agent that is killed after a moment",
         "#!/bin/sh\nexec timeout -s KILL 0.4 FRESHEN \"$@\"\n",
-        "sleep 1000",
+        "sleep 20",
     ),
 ];
 
@@ -118,12 +118,12 @@ impl<'a> Device<'a> {
         make_executable(&tree.join("bin/agent"));
         let url = self.vendor.pack(&tree, &version, self.sequence);
         fs::remove_dir_all(tree).unwrap();
-        let order = serde_json::json!({
-            "purl": url,
-            "swupdateaction": "upgrade",
-            "updatetime": crate::lives::now(0),
-        });
         let taken = (0..600).any(|_| {
+            let order = serde_json::json!({
+                "purl": url,
+                "swupdateaction": "upgrade",
+                "updatetime": crate::lives::now(1),
+            });
             let taken = post(&self.uri(), &order).is_ok();
             thread::sleep(Duration::from_millis(if taken { 0 } else { 100 }));
             taken

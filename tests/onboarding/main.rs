@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod broken;
 mod coaps;
 mod freshen;
+mod hosts;
 mod life;
 #[allow(dead_code, reason = "the other half is for other tests")]
 #[path = "../dtls/pki.rs"]

@@ -9,9 +9,9 @@ use uuid::Uuid;
 use super::ocf::Link;
 use super::talk::{Client, accepted};
 use super::target::Target;
-use super::{discover, ocf};
+use super::{body, discover, ocf, svr};
 use crate::clock;
-use crate::coap::Peer;
+use crate::coap::{Code, Peer};
 
 /// A device, who told of its links, and the links.
 #[derive(Clone, Debug)]
@@ -38,11 +38,27 @@ pub(super) async fn find(
     }
     let all = |_| ocf::get(LINKS);
     let asked = client.ask_target(&target.without_path(), patience, all).await?;
+    let peer = asked.answer.peer;
+    if peer.session != 0
+        && asked.answer.response.code == Code::UNAUTHORIZED
+        && let Some(place) = read_owned(client, peer, patience).await
+    {
+        return Ok(place);
+    }
     let response = accepted(asked.answer.response).with_context(|| {
         format!("{target} is no OCF device or does not tell of its resources (/oic/res)")
     })?;
     let links = ocf::cbor(&response).map(|value| ocf::links(&value)).unwrap_or_default();
-    Ok(Place::new(asked.answer.peer, links))
+    Ok(Place::new(peer, links))
+}
+
+/// A device that tells only its owner who it is, and nobody what it serves: its provisioning broke
+/// off before it had an access control list. Enough to go on with that, or to reset it.
+async fn read_owned(client: &mut Client, peer: Peer, patience: Duration) -> Option<Place> {
+    let answer = client.ask(peer, ocf::get(svr::DOXM), patience).await.ok()?;
+    let doxm = ocf::cbor(&answer.response)?;
+    let device = body::get_text(&doxm, "deviceuuid")?.parse().ok()?;
+    Some(Place { device: Some(device), told_by: peer, links: Vec::new() })
 }
 
 /// Asks where the device was last, and then everyone in the neighbourhood.
@@ -70,6 +86,14 @@ pub(super) async fn find_device(
             remember(client, device, &place)?;
             return Ok(place);
         }
+    }
+    // The last resort: it may be silent in clear.
+    let known = client.keys.keyring.device(device).filter(|known| known.owner);
+    if let Some(address) = known.and_then(|known| known.secure)
+        && let Ok(peer) = client.secure(address, Some(device), patience).await
+        && let Some(place) = read_owned(client, peer, patience).await
+    {
+        return Ok(place);
     }
     anyhow::bail!(
         "device {device} did not answer; is it on, and in this network? `freshen discover` shows \

@@ -156,6 +156,7 @@ fn certificate(signer: Option<(&X509, &PKey<Private>)>) -> (X509, PKey<Private>)
 type Wire = Rc<RefCell<VecDeque<Vec<u8>>>>;
 
 /// What one side reads from, and writes to.
+#[derive(Debug)]
 struct End(Wire, Wire);
 
 impl Read for End {
