@@ -234,6 +234,8 @@ impl<'a> Plan<'a> {
             Treatment { zstd: self.treatment.zstd && patched.is_none(), ..self.treatment };
         let file = File::create(&image.part).with_context(|| cannot_write(&image.path))?;
         let payload = payload::make(path, treatment, BufWriter::new(file))?;
+        let made = File::open(&image.part).with_context(|| cannot_write(&image.path))?;
+        installable(path, payload.format, BufReader::new(made))?;
         let mut forms = vec![];
         if let Some(old) = patched {
             let encoding = ways::patch(old, &payload, &image.part, &form.part)?;

@@ -302,6 +302,8 @@ fn a_patch_and_the_whole_are_packed_for_those_who_may_read_them() {
     says(&["--delta-from", "old", "build/readme"], "is no file");
     says(&["--delta-from", "nothing", "build"], "is no directory");
     says(&["--encrypt-to", "camera.key.pem", "build"], "this is a private key");
+    symlink("../../etc/passwd", workshop.path("build/bin/out")).unwrap();
+    says(&["--encrypt-to", "camera.pub.pem", "build"], "outside");
 }
 
 #[test]
