@@ -115,3 +115,21 @@ fn rust_files(dir: &Path) -> Vec<PathBuf> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
         .collect()
 }
+
+/// A threat without a test is a hope: every name in the last column of a table there is that of a test.
+#[test]
+fn every_test_that_the_list_of_threats_names_exists() {
+    let text = fs::read_to_string("docs/threats.md").unwrap();
+    let sources = [rust_files(Path::new("src")), rust_files(Path::new("tests"))].concat();
+    let code: String = sources.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let mut names = 0;
+    for row in text.lines().filter(|line| line.starts_with("| ")) {
+        let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        for name in tests.split('`').skip(1).step_by(2) {
+            names += 1;
+            let is_test = code.contains(&format!("fn {name}("));
+            assert!(is_test, "{name} is no test, but the list of threats says so:\n{row}");
+        }
+    }
+    assert!(names > 60, "{names}");
+}

@@ -69,6 +69,10 @@ fn states() -> Vec<(String, State)> {
         version: "2.0".into(),
         size: 1,
         use_before: None,
+        epoch: 0,
+        trusted_until: None,
+        requires: vec![],
+        needs_approval: false,
     };
     let source = String::new();
     let work = WorkId(1);
@@ -78,6 +82,7 @@ fn states() -> Vec<(String, State)> {
         source: String::new(),
         stage,
         restarts: 0,
+        knows: None,
     };
     let stop = |job| Stop { offer: offer.clone(), source: source.clone(), job };
     let update = |stage| Update { offer: offer.clone(), job: job(stage), work };
@@ -124,6 +129,10 @@ fn inputs(state: &State) -> Vec<(&'static str, Input)> {
         version: "3.0".into(),
         size: 1,
         use_before: None,
+        epoch: 0,
+        trusted_until: None,
+        requires: vec![],
+        needs_approval: false,
     };
     let failure = || Failure::new(FailureKind::ConnectionLost, "fate");
     let work = state.phase.work().unwrap_or_default();

@@ -11,7 +11,7 @@ use freshen::coap::{
 
 /// The input as datagrams, each behind its length. Whatever they hold: no panic, memory within its
 /// bound, no answer to what must be ignored, and every well-formed request gets one.
-pub(super) fn datagrams(input: &[u8]) {
+pub fn datagrams(input: &[u8]) {
     let config = Config { options_known: vec![2049, 2053], ..Config::default() };
     let mut server = Endpoint::new(config, [1; 32]);
     let (mut input, mut now) = (Bytes(input), Instant::at(Duration::from_secs(1)));
@@ -123,7 +123,7 @@ fn options_end_well(mut rest: &[u8]) -> bool {
 /// The input as a sequence of steps of a peer, of the rooms above, and of time. The endpoint is
 /// server and client at once. Whatever happens: no panic, memory within its bound, nothing that
 /// changes something executed twice, and it comes to rest.
-pub(super) fn conversation(input: &[u8]) {
+pub fn conversation(input: &[u8]) {
     let (mut input, mut talk) = (Bytes(input), Talk::new());
     while let Some(step) = input.byte() {
         talk.step(step, &mut input);

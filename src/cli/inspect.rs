@@ -9,7 +9,9 @@ use chrono::SecondsFormat;
 
 use super::table::{Table, size};
 use crate::clock;
-use crate::package::{self, Component, ENVELOPE_BYTES_MAX, Format, Inspection, Manifest, Source};
+use crate::package::{
+    self, Component, ENVELOPE_BYTES_MAX, Encoding, Format, Inspection, Manifest, Source, Way,
+};
 
 /// Show what an envelope says, without checking who signed it
 #[derive(clap::Args)]
@@ -63,12 +65,22 @@ pub(super) fn overview(table: Table, manifest: &Manifest) -> Table {
         let text = moment.to_rfc3339_opts(SecondsFormat::Secs, true);
         if moment <= clock::now().wall { format!("{text}  expired") } else { text }
     });
+    let requires = match &*manifest.requires {
+        [] => "any version".to_owned(),
+        requires => requires.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "),
+    };
+    let approval = match manifest.needs_approval {
+        true => "installed only for an order given when it is known",
+        false => "not needed",
+    };
     table
         .row("version", &manifest.version)
         .row("sequence", manifest.sequence)
         .row("vendor id", manifest.identity.vendor)
         .row("class id", manifest.identity.class)
         .row("use before", use_before)
+        .row("over", requires)
+        .row("approval", approval)
         .row("digest", manifest.digest)
 }
 
@@ -99,7 +111,27 @@ fn source(component: &Component) -> String {
     match &component.source {
         Source::Integrated(_) => "in the envelope".to_owned(),
         Source::Uri(uri) => uri.clone(),
+        Source::Ways(ways) => {
+            let ways: Vec<_> =
+                ways.iter().map(|way| format!("{} ({})", way.uri, kind(way))).collect();
+            ways.join(", or ")
+        }
     }
+}
+
+/// What a way leads to.
+fn kind(way: &Way) -> String {
+    let Some(coding) = &way.coding else { return "as it is".to_owned() };
+    let what = match coding.encoding {
+        Encoding::Identity => "as it is".to_owned(),
+        Encoding::Zstd => "compressed with zstd".to_owned(),
+        Encoding::Delta { precursor } => format!("a patch for {precursor}"),
+    };
+    let sealed = match &coding.encryption {
+        Some(info) => format!(", encrypted for {} devices", info.recipients()),
+        None => String::new(),
+    };
+    format!("{what}{sealed}, {}", size(coding.size))
 }
 
 fn signatures(inspection: &Inspection) -> String {
@@ -117,6 +149,27 @@ fn signatures(inspection: &Inspection) -> String {
     format!("{}, not checked here", kinds.join(", "))
 }
 
+fn ways(component: &Component) -> Vec<serde_json::Value> {
+    let Source::Ways(ways) = &component.source else { return vec![] };
+    let way = |way: &Way| {
+        let coding = way.coding.as_ref();
+        let (encoding, precursor) = match coding.map(|coding| coding.encoding) {
+            None | Some(Encoding::Identity) => ("identity", None),
+            Some(Encoding::Zstd) => ("zstd", None),
+            Some(Encoding::Delta { precursor }) => ("delta", Some(precursor.to_string())),
+        };
+        serde_json::json!({
+            "uri": way.uri,
+            "size": coding.map_or(component.size, |coding| coding.size),
+            "sha256": coding.map_or(component.digest, |coding| coding.digest).to_string(),
+            "encoding": encoding,
+            "precursor": precursor,
+            "encrypted": coding.is_some_and(|coding| coding.encryption.is_some()),
+        })
+    };
+    ways.iter().map(way).collect()
+}
+
 fn json(inspection: &Inspection) -> serde_json::Value {
     let manifest = &inspection.manifest;
     let components: Vec<_> = manifest
@@ -131,6 +184,7 @@ fn json(inspection: &Inspection) -> serde_json::Value {
             serde_json::json!({
                 "id": component.id,
                 "uri": match &component.source { Source::Uri(uri) => Some(uri), _ => None },
+                "ways": ways(component),
                 "size": component.size,
                 "sha256": component.digest.to_string(),
                 "format": format,
@@ -143,6 +197,8 @@ fn json(inspection: &Inspection) -> serde_json::Value {
         "sequence": manifest.sequence,
         "vendor_id": manifest.identity.vendor,
         "class_id": manifest.identity.class,
+        "requires": manifest.requires.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "needs_approval": manifest.needs_approval,
         "use_before": manifest.use_before.map(|m| m.to_rfc3339_opts(SecondsFormat::Secs, true)),
         "digest": manifest.digest.to_string(),
         "signature_algorithms": inspection.signatures.iter().map(|(_, c)| *c).collect::<Vec<_>>(),

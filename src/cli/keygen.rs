@@ -1,4 +1,4 @@
-//! `freshen keygen`: the key pair with which a vendor signs packages.
+//! `freshen keygen`: the key pair with which a vendor signs packages, or for which packages are encrypted.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
@@ -10,17 +10,23 @@ use zeroize::Zeroizing;
 
 use super::table::Table;
 
-/// Make the key pair with which a vendor signs packages
+/// Make the key pair with which a vendor signs packages, or that a device decrypts them with
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  freshen keygen --out vendor\n  \
-    writes vendor.key.pem (keep it secret) and vendor.pub.pem (give it to devices)")]
+#[command(after_help = "Examples:\n  freshen keygen --out vendor\n  \
+    writes vendor.key.pem (keep it secret) and vendor.pub.pem (give it to devices)\n  \
+    freshen keygen --device --out camera-7\n  \
+    writes camera-7.key.pem (the device's `decryption_key`) and camera-7.pub.pem (for `freshen pack \
+    --encrypt-to`)")]
 pub(super) struct Args {
     /// Where to write: NAME.key.pem and NAME.pub.pem; the directory must exist
     #[arg(long, value_name = "NAME")]
     out: PathBuf,
     /// Ed25519 instead of ECDSA with P-256
-    #[arg(long)]
+    #[arg(long, conflicts_with = "device")]
     ed25519: bool,
+    /// For a device, to decrypt with, instead of for a vendor
+    #[arg(long)]
+    device: bool,
     /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -44,10 +50,17 @@ pub(super) fn run(args: Args) -> Result<()> {
         println!("{}", serde_json::json!({ "private": private, "public": public }));
         return Ok(());
     }
+    let (algorithm, secret, public_use) = match (args.device, args.ed25519) {
+        (true, _) => ("P-256", "its `decryption_key`: it stays there", "for `pack --encrypt-to`"),
+        (_, true) => {
+            ("Ed25519", "keep it secret: it signs packages", "list it in `trust` of devices")
+        }
+        _ => ("ECDSA P-256", "keep it secret: it signs packages", "list it in `trust` of devices"),
+    };
     Table::new("Key pair")
-        .row("algorithm", if args.ed25519 { "Ed25519" } else { "ECDSA P-256" })
-        .row("private key", format!("{}  keep it secret: it signs packages", private.display()))
-        .row("public key", format!("{}  list it in `trust` of devices", public.display()))
+        .row("algorithm", algorithm)
+        .row("private key", format!("{}  {secret}", private.display()))
+        .row("public key", format!("{}  {public_use}", public.display()))
         .print();
     Ok(())
 }

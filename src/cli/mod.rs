@@ -13,6 +13,7 @@ mod sign;
 mod table;
 mod trust;
 mod verify;
+mod ways;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;

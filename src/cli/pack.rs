@@ -5,15 +5,18 @@ use std::io::{BufReader, BufWriter, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
+use url::Url;
 use zeroize::Zeroizing;
 
 use super::payload::{self, Payload, Treatment};
 use super::table::{self, Table};
+use super::ways;
 use crate::clock;
 use crate::install;
 use crate::package::{
-    Component, Description, Digest, ENVELOPE_BYTES_MAX, Format, Identity, SigningKey, Source,
+    Coding, Component, Description, Digest, ENVELOPE_BYTES_MAX, Encoding, Format, Identity,
+    Recipient, SigningKey, Source, VersionMatch, Way,
 };
 
 /// Make a signed package of files or directories
@@ -51,6 +54,16 @@ pub(super) struct Args {
     /// Devices refuse it from this moment on: 2027-01-31, or 2027-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = moment)]
     use_before: Option<DateTime<Utc>>,
+    /// Only devices that run such a version install it: >=1.2, <2, =1.2.3; repeatable, all must hold
+    #[arg(long, value_name = "VERSIONS", value_parser = version_match)]
+    requires: Vec<VersionMatch>,
+    /// Devices install it only for an order that is given when they show it as available
+    #[arg(long)]
+    needs_approval: bool,
+    /// Allow a --sequence that leaves little room: more than ten years ahead of the time now, in
+    /// seconds. A device never goes back behind what it has installed
+    #[arg(long)]
+    far_sequence: bool,
     /// Where to write the envelope, such as site/cam.suit; payloads go into the same directory
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -63,6 +76,17 @@ pub(super) struct Args {
     /// Put small payloads into the envelope instead of beside it
     #[arg(long, conflicts_with = "uri_name")]
     integrated: bool,
+    /// Encrypt payloads for the device with this public key (PEM, P-256), and for nobody else;
+    /// repeatable
+    #[arg(long, value_name = "FILE", conflicts_with = "integrated")]
+    encrypt_to: Vec<PathBuf>,
+    /// Add a patch for devices that have this now: the file, or the directory whose contents they
+    /// have. Others fetch the whole
+    #[arg(long, value_name = "PATH", conflicts_with = "integrated")]
+    delta_from: Option<PathBuf>,
+    /// The payloads are in this directory of another server, too: an URL that ends in `/`; repeatable
+    #[arg(long, value_name = "URL", conflicts_with = "integrated", value_parser = mirror)]
+    mirror: Vec<Url>,
     /// File name of the payload, and its URI relative to the envelope
     #[arg(long, value_name = "NAME")]
     uri_name: Option<String>,
@@ -101,6 +125,7 @@ struct Plan<'a> {
     stem: String,
     sequence: u64,
     treatment: Treatment,
+    recipients: Vec<Recipient>,
 }
 
 struct Input {
@@ -139,6 +164,12 @@ impl<'a> Plan<'a> {
                 .try_into()
                 .context("the clock of this machine is before 1970: set it, or give --sequence")?,
         };
+        let far = now + TimeDelta::days(3653);
+        ensure!(
+            args.far_sequence || i64::try_from(sequence).is_ok_and(|it| it <= far.timestamp()),
+            "--sequence {sequence} leaves little room: devices refuse what is below it for ever; \
+             leave it out for the time now, or add --far-sequence if it is meant"
+        );
         if let Some(moment) = args.use_before {
             ensure!(
                 moment > now,
@@ -146,7 +177,12 @@ impl<'a> Plan<'a> {
             );
         }
         let treatment = Treatment { tar: args.tar, zstd: args.zstd, mtime: source_date_epoch()? };
-        Ok(Self { args, inputs, directory, stem, sequence, treatment })
+        ensure!(
+            args.delta_from.is_none() || inputs.len() == 1,
+            "--delta-from is for packages with one payload"
+        );
+        let recipients = recipients(&args.encrypt_to)?;
+        Ok(Self { args, inputs, directory, stem, sequence, treatment, recipients })
     }
 
     fn description(&self, components: Vec<Component>) -> Description {
@@ -155,6 +191,8 @@ impl<'a> Plan<'a> {
             version: self.args.version.clone(),
             identity: Identity::new(&self.args.vendor, &self.args.class),
             use_before: self.args.use_before,
+            requires: self.args.requires.clone(),
+            needs_approval: self.args.needs_approval,
             components,
         }
     }
@@ -168,6 +206,9 @@ impl<'a> Plan<'a> {
             installable(path, format, &*bytes.0)?;
             return Ok(Component { id, digest, size, format, source: Source::Integrated(bytes.0) });
         }
+        if self.args.delta_from.is_some() || !self.recipients.is_empty() {
+            return self.coded(input, staged);
+        }
         let name = self.payload_name(input);
         let target = self.directory.join(&name);
         ensure!(target != self.args.out, "the payload and the envelope have the same name {name}");
@@ -178,7 +219,67 @@ impl<'a> Plan<'a> {
         file.sync_all().with_context(|| cannot_write(&staging.path))?;
         installable(path, format, BufReader::new(File::open(&staging.part)?))?;
         staged.push(staging);
-        Ok(Component { id, digest, size, format, source: Source::Uri(uri(&name)) })
+        Ok(Component { id, digest, size, format, source: self.source(&[(name, None)]) })
+    }
+
+    /// A component whose payload is transferred in another form: first as a patch, if there is one.
+    fn coded(&self, input: &Input, staged: &mut Vec<Staged>) -> Result<Component> {
+        let Input { id, path } = input;
+        let name = self.payload_name(input);
+        let scratch = |suffix: &str| Staged::new(self.directory.join(format!("{name}{suffix}")));
+        let (image, form) = (scratch(".image"), scratch(".form"));
+        let patched = self.args.delta_from.as_ref();
+        // A patch is for what is in the archive, not for what zstd made of it.
+        let treatment =
+            Treatment { zstd: self.treatment.zstd && patched.is_none(), ..self.treatment };
+        let file = File::create(&image.part).with_context(|| cannot_write(&image.path))?;
+        let payload = payload::make(path, treatment, BufWriter::new(file))?;
+        let mut forms = vec![];
+        if let Some(old) = patched {
+            let encoding = ways::patch(old, &payload, &image.part, &form.part)?;
+            let name = format!("{}.delta", name.trim_end_matches(".zst"));
+            forms.push(self.stage(name, &form.part, encoding, staged)?);
+        }
+        let is_archive = payload.format != Format::Raw;
+        forms.push(if patched.is_some() && self.treatment.zstd && is_archive {
+            let encoding = ways::compress(&image.part, &form.part)?;
+            self.stage(name, &form.part, encoding, staged)?
+        } else {
+            self.stage(name, &image.part, Encoding::Identity, staged)?
+        });
+        let Payload { digest, size, format } = payload;
+        Ok(Component { id: id.clone(), digest, size, format, source: self.source(&forms) })
+    }
+
+    fn stage(
+        &self,
+        name: String,
+        from: &Path,
+        encoding: Encoding,
+        staged: &mut Vec<Staged>,
+    ) -> Result<(String, Option<Coding>)> {
+        let name = if self.recipients.is_empty() { name } else { format!("{name}.enc") };
+        let target = self.directory.join(&name);
+        ensure!(target != self.args.out, "a payload and the envelope have the same name {name}");
+        let staging = Staged::new(target);
+        let coding = ways::publishable(from, encoding, &self.recipients, &staging.part)?;
+        staged.push(staging);
+        Ok((name, coding))
+    }
+
+    /// Beside the envelope first, then at the mirrors.
+    fn source(&self, forms: &[(String, Option<Coding>)]) -> Source {
+        let mut ways = vec![];
+        for (name, coding) in forms {
+            let name = uri(name);
+            let mirrors = self.args.mirror.iter().map(|mirror| format!("{mirror}{name}"));
+            let uris = std::iter::once(name.clone()).chain(mirrors);
+            ways.extend(uris.map(|uri| Way { uri, coding: coding.clone() }));
+        }
+        match &*ways {
+            [Way { uri, coding: None }] => Source::Uri(uri.clone()),
+            _ => Source::Ways(ways),
+        }
     }
 
     /// `cam-1.2.0.tar.zst`: a name for each release, so that an older envelope keeps its payload.
@@ -303,8 +404,9 @@ fn report(args: &Args, description: &Description, envelope_bytes: usize) {
         let place = match &component.source {
             Source::Integrated(_) => "in the envelope",
             Source::Uri(uri) => uri,
+            Source::Ways(ways) => ways.first().map_or("", |way| &*way.uri),
         };
-        (component.id.join("/"), place, component.size)
+        (component.id.join("/"), place, component.transfer_size())
     });
     if args.json {
         let payloads: Vec<_> = payloads
@@ -339,6 +441,28 @@ fn uri(name: &str) -> String {
             _ => format!("%{byte:02X}"),
         })
         .collect()
+}
+
+fn recipients(files: &[PathBuf]) -> Result<Vec<Recipient>> {
+    if files.is_empty() {
+        return Ok(vec![]);
+    }
+    let pems = files.iter().map(|file| read_text(file)).collect::<Result<Vec<_>>>()?;
+    Recipient::from_pem(&pems).context("--encrypt-to")
+}
+
+fn mirror(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    if url.path().ends_with('/') && url.query().is_none() && url.fragment().is_none() {
+        Ok(url)
+    } else {
+        Err("end it in `/`: file names are appended".to_owned())
+    }
+}
+
+fn version_match(text: &str) -> Result<VersionMatch, String> {
+    VersionMatch::from_text(text)
+        .map_err(|_| "write it like >=1.2, >1.2, =1.2.3, <=1.9 or <2".to_owned())
 }
 
 pub(super) fn moment(text: &str) -> Result<DateTime<Utc>, String> {

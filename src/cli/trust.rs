@@ -59,6 +59,10 @@ struct New {
     /// There has to be a newer one by then: 2030-01-31, or 2030-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = moment)]
     expires: Option<DateTime<Utc>>,
+    /// Let packages count as newer than all before, whatever their sequence numbers: for when a stolen
+    /// key has signed a huge one. One more than in the trust set before; all package keys must be new
+    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
+    epoch: u64,
     /// Where to write it
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -103,6 +107,7 @@ fn make(new: &New) -> Result<()> {
     let set = TrustSet {
         version: new.number,
         expires: new.expires,
+        epoch: new.epoch,
         roots: keys(&new.root, new.roots, "--roots")?,
         packages: keys(&new.package, new.packages, "--packages")?,
     };
@@ -167,6 +172,7 @@ fn print(file: &Path, set: &TrustSet, signed: &str) {
         .row("root keys", format!("{} sign the next trust set", threshold(&set.roots)))
         .row("package keys", format!("{} sign a package", threshold(&set.packages)))
         .row("expires", expires)
+        .row("epoch", set.epoch)
         .row("signed by", signed)
         .print();
 }

@@ -133,25 +133,37 @@ impl Checked {
     }
 }
 
-/// Compares the payload with what was signed, when it lies beside the envelope.
+/// Compares what lies beside the envelope with what was signed.
 fn check(directory: &Path, component: &Component) -> Result<Checked> {
-    let Source::Uri(uri) = &component.source else {
-        return Ok(Checked::Integrated);
+    let whole = (component.size, component.digest);
+    let ways = match &component.source {
+        Source::Integrated(_) => return Ok(Checked::Integrated),
+        Source::Uri(uri) => vec![(uri, whole)],
+        Source::Ways(ways) => ways
+            .iter()
+            .map(|way| match &way.coding {
+                Some(coding) => (&way.uri, (coding.size, coding.digest)),
+                None => (&way.uri, whole),
+            })
+            .collect(),
     };
-    let Some(path) = file_name(uri).map(|name| directory.join(name)).filter(|path| path.is_file())
-    else {
-        return Ok(Checked::Elsewhere(uri.clone()));
-    };
-    let (bytes, digest) = payload::measure(&path)?;
-    if bytes != component.size {
-        bail!("{} has {bytes} bytes, but {} were signed", path.display(), component.size);
+    let elsewhere = ways.first().map_or(String::new(), |(uri, _)| (*uri).clone());
+    let mut checked = Checked::Elsewhere(elsewhere);
+    for (uri, (size, digest)) in ways {
+        let path = file_name(uri).map(|name| directory.join(name));
+        let Some(path) = path.filter(|path| path.is_file()) else { continue };
+        let (actual_size, actual_digest) = payload::measure(&path)?;
+        if actual_size != size {
+            bail!("{} has {actual_size} bytes, but {size} were signed", path.display());
+        }
+        ensure!(
+            actual_digest == digest,
+            "{} was changed after signing: its digest differs",
+            path.display()
+        );
+        checked = Checked::Matches;
     }
-    ensure!(
-        digest == component.digest,
-        "{} was changed after signing: its digest differs",
-        path.display()
-    );
-    Ok(Checked::Matches)
+    Ok(checked)
 }
 
 /// The file that a URI reference names when it names one in the same directory.

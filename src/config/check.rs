@@ -202,6 +202,22 @@ fn update(raw: raw::Update, base: &Path) -> Result<Update, Error> {
             .iter()
             .map(|file| pem("update.trust", file, base, "PUBLIC KEY"))
             .collect::<Result<_, _>>()?,
+        trust_sets: match raw.trust_sets.filter(|reference| !reference.is_empty()) {
+            Some(reference) if !is_reference(&reference) => {
+                return wrong(
+                    "update.trust_sets",
+                    &reference,
+                    "a URL or the beginning of a file name, such as \"trust.\", without ? and #",
+                );
+            }
+            reference => reference,
+        },
+        decryption_key: raw
+            .decryption_key
+            .filter(|file| !file.is_empty())
+            .map(|file| pem("update.decryption_key", &file, base, "PRIVATE KEY"))
+            .transpose()?
+            .map(|pem| Secret::new(pem.into_bytes())),
         ca: match raw.ca.as_deref() {
             None | Some("webpki") => Ca::WebPki,
             Some(file) => Ca::Pem(pem("update.ca", file, base, "CERTIFICATE")?),
@@ -217,6 +233,12 @@ fn update(raw: raw::Update, base: &Path) -> Result<Update, Error> {
         window: raw.window.map(|text| window(&text)).transpose()?,
         veto: command("update.veto", raw.veto, base)?,
     })
+}
+
+/// A URI reference that a number can be appended to.
+fn is_reference(reference: &str) -> bool {
+    reference.len() <= 1024
+        && reference.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#\\".contains(&byte))
 }
 
 /// A whole URL of a directory.

@@ -137,6 +137,10 @@ pub struct Update {
     pub purl_max: usize,
     /// The keys that may sign packages, PEM.
     pub trust: Vec<String>,
+    /// Where newer trust sets are, seen from the envelope; the number of the set is appended.
+    pub trust_sets: Option<String>,
+    /// The private key for payloads that are encrypted for this device, PEM.
+    pub decryption_key: Option<Secret>,
     /// Whom https and coaps servers must be certified by.
     pub ca: Ca,
     /// The key shared with coaps servers.

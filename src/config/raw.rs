@@ -67,6 +67,8 @@ pub(super) struct Update {
     pub(super) builtin_url: Option<String>,
     pub(super) purl_max: Option<i64>,
     pub(super) trust: Vec<String>,
+    pub(super) trust_sets: Option<String>,
+    pub(super) decryption_key: Option<String>,
     pub(super) ca: Option<String>,
     pub(super) coaps_psk: Option<PreSharedKey>,
     pub(super) allow_hosts: Vec<String>,

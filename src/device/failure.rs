@@ -60,18 +60,14 @@ pub(super) fn install(error: &install::Error) -> Failure {
         E::NoSpace { .. } => FailureKind::NoSpace,
         E::NoMemory => FailureKind::NoMemory,
         E::PayloadChanged { .. } => FailureKind::Digest,
-        E::HealthFailed(_) | E::TriesSpent(_) => FailureKind::Trial,
+        E::HealthFailed(_) | E::ActivateFailed(_) | E::TriesSpent(_) => FailureKind::Trial,
+        E::BadArchive { .. } | E::Unreadable(_) | E::Unfit(_) => FailureKind::Unfit,
         E::NothingToRollBackTo => FailureKind::NothingBefore,
         E::Cancelled => FailureKind::Cancelled,
         E::Disk { .. } | E::Damaged { .. } => FailureKind::Storage,
-        E::Settings(_)
-        | E::BadArchive { .. }
-        | E::Unreadable(_)
-        | E::Unfit(_)
-        | E::NotWritten(_)
-        | E::ActivateFailed(_)
-        | E::Vetoed(_)
-        | E::InstallerFailed { .. } => FailureKind::Install,
+        E::Settings(_) | E::NotWritten(_) | E::Vetoed(_) | E::InstallerFailed { .. } => {
+            FailureKind::Install
+        }
     };
     Failure::new(kind, error)
 }

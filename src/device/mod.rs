@@ -6,6 +6,7 @@
 
 mod failure;
 mod identity;
+mod image;
 mod keeper;
 mod ownership;
 mod pin;
@@ -15,6 +16,7 @@ mod run;
 mod secure;
 mod setup;
 mod sleep;
+mod trust;
 mod watchers;
 mod workshop;
 

@@ -143,9 +143,11 @@ impl Device {
         let about = format!("{} at {} asks: {}", command.asker, peer.remote, command.ask);
         let message = match refusal {
             None => "an order was taken".to_owned(),
-            Some(refusal) => format!("an order was refused: {refusal}"),
+            Some(refusal) => {
+                tracing::info!("refused: {refusal}");
+                format!("an order was refused: {refusal}")
+            }
         };
-        tracing::info!("{about}; {message}");
         self.note_order(Event::new(Category::Device, 3, now.wall, message, about));
     }
 
@@ -328,7 +330,11 @@ pub(super) fn fresh() -> Result<Fresh, String> {
 ///
 /// The file cannot be removed: the device would be reset at every start.
 pub(super) fn reset_file(directory: &std::path::Path) -> Result<bool, store::Error> {
-    let path = directory.join("reset");
+    take_file(directory.join("reset"))
+}
+
+/// Removes the file with which a person asks for something; whether it was there.
+pub(super) fn take_file(path: std::path::PathBuf) -> Result<bool, store::Error> {
     match std::fs::remove_file(&path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),

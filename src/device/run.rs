@@ -124,9 +124,15 @@ impl Device {
     /// Begins a new life: what the last one left is taken up, and what it left half done is done.
     fn start(settings: Settings, directory: &std::path::Path) -> Result<Self, Error> {
         let now = clock::now();
-        let parts = Parts::make(settings, directory)?;
+        let mut parts = Parts::make(settings, directory)?;
+        let retry = directory.join("retry");
+        if retry.exists() {
+            tracing::info!("the file `retry` is there: packages that failed may be tried again");
+            parts.state.failed.clear();
+        }
         let (update, effects) =
             Keeper::resume(parts.ledger, &parts.state, &parts.rules).map_err(Error::keep)?;
+        ownership::take_file(retry)?;
         let mut guarding = vec![];
         let ownership = match parts.ownership {
             None => None,
@@ -399,6 +405,7 @@ impl Device {
         peer: Peer,
         now: Now,
     ) -> Response {
+        tracing::info!("{} at {} asks: {}", command.asker, peer.remote, command.ask);
         let result = self.take(Input::Command(command.clone()), now);
         let refusal = result.as_ref().err().map(ToString::to_string);
         self.audit_order(&command, peer, refusal, now);

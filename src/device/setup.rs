@@ -10,6 +10,7 @@ use super::pin::Pin;
 use super::policy::{self, Configured};
 use super::run::Ready;
 use super::secure::Secure;
+use super::trust::Trusted;
 use super::workshop::Bench;
 use crate::coap;
 use crate::config::{self, Settings};
@@ -19,9 +20,9 @@ use crate::install::{self, Installer};
 use crate::net::{self, Service, Sockets};
 use crate::ocf::About;
 use crate::ocf::security::{self, Fresh, Security};
-use crate::package::{self, Trust};
+use crate::package::{self, DecryptionKey, KeyError, Trust};
 use crate::store::{self, Found, Ledger};
-use crate::update::{self, Failure, FailureKind, Outcome, Rules, State};
+use crate::update::{self, Failure, FailureKind, Floor, Outcome, Rules, State};
 
 /// Longest body that a device takes in blocks, bytes: a certificate chain and its frame.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -48,6 +49,9 @@ pub enum Error {
     /// The keys that may sign packages.
     #[error("update.trust: {0}")]
     Trust(String),
+    /// The key for encrypted payloads.
+    #[error("update.decryption_key: {0}")]
+    DecryptionKey(KeyError),
     /// What may be fetched.
     #[error("update: {0}")]
     Fetch(#[from] fetch::Error),
@@ -90,7 +94,7 @@ impl Parts {
     /// Reads what is kept below `directory`, opens the sockets, and builds the machines.
     pub(super) fn make(settings: Settings, directory: &Path) -> Result<Self, Error> {
         let bench = bench(&settings, directory)?;
-        let (ledger, state) = state(&settings, directory, &bench.installer)?;
+        let (ledger, state) = state(&settings, directory, &bench)?;
         let identity = Identity::load(directory)?;
         let (sockets, ready) = sockets(&settings, &identity)?;
         let rules = Rules {
@@ -124,7 +128,7 @@ impl Parts {
 
 fn bench(settings: &Settings, directory: &Path) -> Result<Bench, Error> {
     let update = &settings.update;
-    let trust = trust(&update.trust)?;
+    let trust = Trusted::open(trust(&update.trust)?, update.trust_sets.clone(), directory)?;
     let fetcher = Fetcher::new(fetch::Settings {
         allow_hosts: update.allow_hosts.clone(),
         allow_schemes: update.allow_schemes.clone(),
@@ -141,8 +145,10 @@ fn bench(settings: &Settings, directory: &Path) -> Result<Bench, Error> {
         loopback_addresses: update.allow_loopback,
         limits: fetch::Limits::default(),
     })?;
+    let key = update.decryption_key.as_ref().map(decryption_key).transpose()?;
     Ok(Bench {
         fetcher,
+        key,
         installer: installer(&settings.install, directory)?,
         trust,
         identity: package::Identity::new(&settings.device.vendor, &settings.device.class),
@@ -151,6 +157,12 @@ fn bench(settings: &Settings, directory: &Path) -> Result<Bench, Error> {
         veto: update.veto.clone(),
         launched: std::env::var_os(LAUNCHED).map(PathBuf::from),
     })
+}
+
+fn decryption_key(pem: &config::Secret) -> Result<DecryptionKey, Error> {
+    let wrong = || Error::DecryptionKey(KeyError::NoDecryptionKey);
+    let pem = std::str::from_utf8(pem.expose()).map_err(|_| wrong())?;
+    DecryptionKey::from_pem(pem).map_err(Error::DecryptionKey)
 }
 
 /// A device without keys serves everything and installs nothing.
@@ -163,11 +175,7 @@ fn trust(pems: &[String]) -> Result<Trust, Error> {
 }
 
 /// What the last life left, or the state of a new device.
-fn state(
-    settings: &Settings,
-    directory: &Path,
-    installer: &Installer,
-) -> Result<(Ledger, State), Error> {
+fn state(settings: &Settings, directory: &Path, bench: &Bench) -> Result<(Ledger, State), Error> {
     let (ledger, found) = Ledger::open(directory, "update")?;
     let device = &settings.device;
     let mut state = State::new(&device.version, device.manufactured);
@@ -182,8 +190,11 @@ fn state(
     // Both copies are gone: the slot still says what runs, and everyone is told.
     let detail = "the stored state was damaged and has been made anew from what is installed";
     tracing::error!("{detail}");
-    if let Some(running) = installer.running()? {
-        state.running = update::Running { version: running.version, package: Some(running.digest) };
+    if let Some(running) = bench.installer.running()? {
+        let package = running.digest;
+        let epoch = bench.trust.epoch();
+        state.floor = running.sequence.map(|sequence| Floor { epoch, sequence, package });
+        state.running = update::Running { version: running.version, package: Some(package) };
     }
     state.outcome = Outcome::Failed(Failure::new(FailureKind::Storage, detail));
     Ok((ledger, state))

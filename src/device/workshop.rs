@@ -12,10 +12,12 @@ use tokio::sync::mpsc as reports;
 use url::Url;
 
 use super::failure;
+use super::image::Bringer;
+use super::trust::Trusted;
 use crate::clock;
 use crate::fetch::Fetcher;
 use crate::install::{self, Installer};
-use crate::package::{self, Digest, Identity, Manifest, Trust, Verified};
+use crate::package::{self, DecryptionKey, Digest, Identity, Manifest, Verified};
 use crate::store;
 use crate::update::{Failure, FailureKind, Offer, Report, Task, WorkId};
 use crate::worker::{Cancel, Progress};
@@ -52,7 +54,9 @@ enum Order {
 pub(super) struct Bench {
     pub(super) fetcher: Fetcher,
     pub(super) installer: Installer,
-    pub(super) trust: Trust,
+    pub(super) trust: Trusted,
+    /// Reads what was encrypted for this device.
+    pub(super) key: Option<DecryptionKey>,
     pub(super) identity: Identity,
     /// Packages are kept here, each in a folder named by its digest.
     pub(super) stage: PathBuf,
@@ -149,9 +153,10 @@ impl Bench {
     }
 
     /// Fetches and verifies the manifest, and keeps the envelope for the steps that follow.
-    fn check(&self, url: &str, cancel: &Cancel) -> Result<Offer, Failure> {
+    fn check(&mut self, url: &str, cancel: &Cancel) -> Result<Offer, Failure> {
         let fetched = self.fetcher.envelope(url, cancel).map_err(|error| failure::fetch(&error))?;
-        let manifest = package::verify(&fetched.bytes, &self.trust, &self.identity)
+        self.trust.refresh(&self.fetcher, &fetched.final_url, cancel)?;
+        let manifest = package::verify(&fetched.bytes, self.trust.packages(), &self.identity)
             .map_err(|refusal| failure::package(&refusal))?;
         let folder = self.folder(manifest.digest);
         store::write_durably(&folder.join(ENVELOPE), &fetched.bytes)
@@ -159,14 +164,28 @@ impl Bench {
                 store::write_durably(&folder.join(SOURCE), fetched.final_url.as_str().as_bytes())
             })
             .map_err(|error| failure::disk(&error))?;
-        Ok(offer(&manifest))
+        Ok(self.offer(&manifest))
+    }
+
+    fn offer(&self, manifest: &Verified<Manifest>) -> Offer {
+        Offer {
+            package: manifest.digest,
+            sequence: manifest.sequence,
+            version: manifest.version.clone(),
+            size: manifest.components.iter().map(|component| component.transfer_size()).sum(),
+            use_before: manifest.use_before,
+            epoch: self.trust.epoch(),
+            trusted_until: self.trust.expires(),
+            requires: manifest.requires.clone(),
+            needs_approval: manifest.needs_approval,
+        }
     }
 
     /// The kept envelope, believed anew.
     fn kept(&self, package: Digest) -> Result<(Verified<Manifest>, Url), Failure> {
         let folder = self.folder(package);
         let read = |name| fs::read(folder.join(name)).map_err(|error| failure::lost(&error));
-        let manifest = package::verify(&read(ENVELOPE)?, &self.trust, &self.identity)
+        let manifest = package::verify(&read(ENVELOPE)?, self.trust.packages(), &self.identity)
             .map_err(|refusal| failure::package(&refusal))?;
         let source = String::from_utf8(read(SOURCE)?).ok().and_then(|text| text.parse().ok());
         match source {
@@ -178,12 +197,17 @@ impl Bench {
     fn fetch(&self, package: Digest, cancel: &Cancel, progress: &Progress) -> Result<(), Failure> {
         let (manifest, source) = self.kept(package)?;
         let folder = self.folder(package);
-        for (index, component) in manifest.components.iter().enumerate() {
-            self.fetcher
-                .payload(&source, component, &folder.join(index.to_string()), progress, cancel)
-                .map_err(|error| failure::fetch(&error))?;
-        }
-        Ok(())
+        let bringer = Bringer {
+            fetcher: &self.fetcher,
+            installer: &self.installer,
+            key: self.key.as_ref(),
+            base: &source,
+            folder: &folder,
+            progress,
+            cancel,
+        };
+        let mut components = manifest.components.iter().enumerate();
+        components.try_for_each(|(index, component)| bringer.bring(index, component))
     }
 
     fn install(
@@ -305,13 +329,3 @@ fn pause(length: Duration, cancel: &Cancel) {
 const ENVELOPE: &str = "envelope.suit";
 /// Name of the file that says where the envelope came from.
 const SOURCE: &str = "source";
-
-fn offer(manifest: &Verified<Manifest>) -> Offer {
-    Offer {
-        package: manifest.digest,
-        sequence: manifest.sequence,
-        version: manifest.version.clone(),
-        size: manifest.components.iter().map(|component| component.size).sum(),
-        use_before: manifest.use_before,
-    }
-}

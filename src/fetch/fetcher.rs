@@ -124,6 +124,16 @@ impl Fetcher {
                 sources.insert(0, first);
                 self.download(&sources, &mut partial, progress, cancel)
             }
+            // Whoever knows about codings has made these ways to one and the same payload.
+            Source::Ways(ways) => {
+                let sources = ways.iter().map(|way| resolve(base, &way.uri));
+                let mut sources = sources.collect::<Result<Vec<_>, _>>()?;
+                let first = sources.iter();
+                let elsewhere: Vec<_> =
+                    first.flat_map(|first| mirrored(base, first, &self.settings.mirrors)).collect();
+                sources.extend(elsewhere);
+                self.download(&sources, &mut partial, progress, cancel)
+            }
         };
         if let Err(error) = &result
             && !error.is_passing()

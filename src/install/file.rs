@@ -180,6 +180,7 @@ impl OneFile {
             let nothing = Marker {
                 manifest: Digest([0; 32]),
                 version: String::new(),
+                sequence: None,
                 content: Digest([0; 32]),
             };
             return nothing.write(&self.notes, Path::new(NONE));

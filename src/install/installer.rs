@@ -1,19 +1,21 @@
 //! The verbs, the same for every kind of place.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::beneath::Beneath;
 use super::file::OneFile;
 use super::marker::Marker;
+use super::precursor;
 use super::program::Programmed;
 use super::run::{self, Environment};
 use super::slots::Slots;
 use super::{Error, Kind, Settings};
 use crate::clock;
 use crate::clock::Instant;
-use crate::package::{Digest, Manifest, Verified};
+use crate::package::{Component, Digest, Manifest, Verified};
 use crate::worker::Cancel;
 use crate::worker::Progress;
 
@@ -38,6 +40,8 @@ pub struct Running {
     pub digest: Digest,
     /// As its manifest calls it.
     pub version: String,
+    /// The sequence number of its manifest; `None` where it was installed by an older freshen.
+    pub sequence: Option<u64>,
 }
 
 impl Installer {
@@ -67,7 +71,32 @@ impl Installer {
     /// [`Error::Disk`].
     pub fn running(&self) -> Result<Option<Running>, Error> {
         let running = self.place.running()?;
-        Ok(running.map(|(marker, _)| Running { digest: marker.manifest, version: marker.version }))
+        Ok(running.map(|(Marker { manifest: digest, version, sequence, .. }, _)| Running {
+            digest,
+            version,
+            sequence,
+        }))
+    }
+
+    /// What patches for this component are made for, and its digest: the file that runs in its place,
+    /// or the archive of all that runs, written to `scratch`. `None` where nothing runs yet, or only
+    /// a program of the system knows what.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Disk`], [`Error::Cancelled`].
+    pub fn precursor(
+        &self,
+        component: &Component,
+        scratch: &Path,
+        cancel: &Cancel,
+    ) -> Result<Option<(Digest, File)>, Error> {
+        match self.place.running()? {
+            Some((_, path)) if !matches!(self.place, Place::Program(_)) => {
+                precursor::open(&path, component, scratch, cancel)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Where the agent is that runs now, if agents are part of what is installed.

@@ -16,13 +16,21 @@ pub(super) struct Marker {
     pub(super) manifest: Digest,
     /// As the manifest calls it.
     pub(super) version: String,
+    /// Its sequence number, in case all other records of it are lost.
+    #[serde(default)]
+    pub(super) sequence: Option<u64>,
     /// Digest of what was installed: of the listing of a slot, or of the one file.
     pub(super) content: Digest,
 }
 
 impl Marker {
     pub(super) fn of(manifest: &Manifest, content: Digest) -> Self {
-        Self { manifest: manifest.digest, version: manifest.version.clone(), content }
+        Self {
+            manifest: manifest.digest,
+            version: manifest.version.clone(),
+            sequence: Some(manifest.sequence),
+            content,
+        }
     }
 
     /// The marker at `path`, if there is one and it is whole.

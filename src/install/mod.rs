@@ -12,6 +12,7 @@ mod file;
 mod installer;
 mod listing;
 mod marker;
+mod precursor;
 mod program;
 mod run;
 mod settings;
@@ -21,6 +22,7 @@ mod unpack;
 pub use archive::check;
 pub use error::Error;
 pub use installer::{Installer, Running};
+pub use precursor::canonical_archive;
 pub use settings::{Kind, Program, Settings};
 
 #[cfg(test)]

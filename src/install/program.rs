@@ -156,8 +156,12 @@ impl Programmed {
     }
 
     pub(super) fn discard(&mut self) -> Result<(), Error> {
-        let nothing =
-            Marker { manifest: Digest([0; 32]), version: String::new(), content: Digest([0; 32]) };
+        let nothing = Marker {
+            manifest: Digest([0; 32]),
+            version: String::new(),
+            sequence: None,
+            content: Digest([0; 32]),
+        };
         self.forget(NEW)?;
         self.run(&self.program.discard, &nothing, Path::new(""), None, &Cancel::new())
     }

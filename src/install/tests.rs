@@ -43,6 +43,8 @@ fn release(version: u64, payloads: &[(&[&str], Format, &[u8])]) -> Release {
         version: format!("{version}.0.0"),
         identity: Identity::new("example.com", "cam-1"),
         use_before: None,
+        requires: vec![],
+        needs_approval: false,
         components,
     };
     Release { manifest, payloads: dir }

@@ -176,6 +176,12 @@ const CONTENT_VERSION: u16 = 2053;
 /// Version 1.0.0 of the content format, as every OCF 1.x and 2.x device sends it.
 const VERSION: u32 = 2048;
 
+/// How long the state of a resource that can be watched is fresh, seconds (Max-Age; RFC 7641 section
+/// 4.3.1). Watchers are told again, confirmably, within 60 to 96 s of this: a lost notification is made
+/// up for, and a watcher that has gone is found out. The default of 60 would double that traffic; much
+/// more would leave a client that follows an update in the dark for minutes.
+const WATCHED_FRESH_S: u32 = 120;
+
 /// How soon a client should ask again while the device resets, seconds.
 const RESETTING_S: u32 = 2;
 
@@ -325,7 +331,11 @@ fn represented_for(
         }
         _ => guarded(site, subject, resource, request, baseline)?,
     };
-    Ok(versioned(Response::new(Code::CONTENT).with_payload(format, bytes), request))
+    let mut response = Response::new(Code::CONTENT).with_payload(format, bytes);
+    if resource.topic().is_some() {
+        response.options.set_uint(option::MAX_AGE, WATCHED_FRESH_S);
+    }
+    Ok(versioned(response, request))
 }
 
 fn discovered(site: &Site<'_>, request: &Request, baseline: bool) -> Result<Vec<u8>, Response> {
@@ -512,6 +522,8 @@ impl Pending {
                 let mut response = render(site, self.resource, &self.request);
                 if response.code == Code::CONTENT {
                     response.code = Code::CHANGED;
+                    // Of use only where an answer can be kept (RFC 7252 section 5.9.1).
+                    response.options.remove(option::MAX_AGE);
                 }
                 response
             }

@@ -117,10 +117,12 @@ pub fn result_code(outcome: &Outcome) -> u16 {
         | FailureKind::Signature
         | FailureKind::WrongDevice
         | FailureKind::OlderSequence
-        | FailureKind::Expired => 5,
+        | FailureKind::Expired
+        | FailureKind::WrongVersion => 5,
         FailureKind::BadUrl | FailureKind::SourceRefused | FailureKind::NoSource => 6,
         FailureKind::UnsupportedScheme => 7,
         FailureKind::Install
+        | FailureKind::Unfit
         | FailureKind::Trial
         | FailureKind::Cancelled
         | FailureKind::Interrupted

@@ -262,6 +262,10 @@ impl Writer {
         self.head(TAG, tag)
     }
 
+    pub(super) fn null(self) -> Self {
+        self.raw(&[0xf6])
+    }
+
     pub(super) fn true_(self) -> Self {
         self.head(SIMPLE, TRUE)
     }

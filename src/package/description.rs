@@ -4,14 +4,14 @@ use chrono::{DateTime, Utc};
 
 use super::cbor::Writer;
 use super::codes::{
-    MANIFEST_VERSION, REPORT_ALL, SHA_256, TAG_ENVELOPE, command, common, format, manifest, member,
-    parameter,
+    MANIFEST_VERSION, REPORT_ALL, SHA_256, TAG_ENVELOPE, command, common, encoding, format,
+    manifest, member, parameter,
 };
 use super::envelope::Envelope;
 use super::signature::{self, NO_ADDITIONAL_DATA};
 use super::{
-    Component, Digest, Format, Identity, KeyError, Refusal, SigningKey, Source, inspect, verify,
-    version,
+    Coding, Component, Digest, Encoding, Format, Identity, KeyError, Refusal, SigningKey, Source,
+    VersionMatch, Way, inspect, verify, version,
 };
 
 /// What a vendor wants to say in a package.
@@ -25,6 +25,10 @@ pub struct Description {
     pub identity: Identity,
     /// After this moment no device installs it; whole seconds.
     pub use_before: Option<DateTime<Utc>>,
+    /// What must run on a device for it to be installed.
+    pub requires: Vec<VersionMatch>,
+    /// Whether somebody has to approve of this very package.
+    pub needs_approval: bool,
     /// What is installed, in this order. 1 to 16.
     pub components: Vec<Component>,
 }
@@ -40,7 +44,8 @@ pub enum SignError {
     Key(#[from] KeyError),
     /// A device would read something else than was meant.
     #[error(
-        "a device would not read this package as it is meant: use-before must be whole seconds"
+        "a device would not read this package as it is meant: use-before must be whole seconds, and \
+         each version match be given once"
     )]
     Misread,
 }
@@ -70,11 +75,14 @@ impl Description {
     pub fn sign(&self, key: &SigningKey) -> Result<Vec<u8>, SignError> {
         let envelope = self.envelope(key)?;
         let read = verify(&envelope, &key.trust(), &self.identity)?;
-        let Self { sequence, version, identity, use_before, components } = self;
+        let Self { sequence, version, identity, use_before, requires, needs_approval, components } =
+            self;
         let as_meant = read.sequence == *sequence
             && read.version == *version
             && read.identity == *identity
             && read.use_before == *use_before
+            && read.requires == *requires
+            && read.needs_approval == *needs_approval
             && read.components == *components;
         if as_meant { Ok(envelope) } else { Err(SignError::Misread) }
     }
@@ -93,9 +101,9 @@ impl Description {
             .enumerate()
             .filter_map(|(index, component)| match &component.source {
                 Source::Integrated(payload) => {
-                    Some((Writer::default().text(&uri(index, component)).done(), payload))
+                    Some((Writer::default().text(&integrated(index)).done(), payload))
                 }
-                Source::Uri(_) => None,
+                Source::Uri(_) | Source::Ways(_) => None,
             })
             .collect();
         payloads.sort();
@@ -167,6 +175,16 @@ impl Description {
         if self.use_before.is_some() {
             commands.act(command::USE_BEFORE);
         }
+        for wanted in &self.requires {
+            let (comparison, numbers) = wanted.numbers();
+            let list = Writer::default().array(2).int(comparison).array(numbers.len());
+            let list = numbers.iter().fold(list, |list, number| list.int(*number)).done();
+            commands.set(Writer::default().map(1).int(parameter::VERSION).bytes(&list));
+            commands.act(command::VERSION);
+        }
+        if self.needs_approval {
+            commands.act(command::UPDATE_AUTHORIZED);
+        }
         for (index, component) in self.components.iter().enumerate() {
             commands.choose(index);
             commands.set(payload(component));
@@ -178,9 +196,15 @@ impl Description {
         let mut commands = Commands::new(self.components.len());
         for (index, component) in self.components.iter().enumerate() {
             commands.choose(index);
-            commands.set(Writer::default().map(1).int(parameter::URI).text(&uri(index, component)));
-            commands.act(command::FETCH);
-            commands.act(command::IMAGE_MATCH);
+            let ways = match &component.source {
+                Source::Uri(uri) => vec![Way { uri: uri.clone(), coding: None }],
+                Source::Integrated(_) => vec![Way { uri: integrated(index), coding: None }],
+                Source::Ways(ways) => ways.clone(),
+            };
+            match &*ways {
+                [way] => commands.fetch(way),
+                ways => commands.try_each(ways),
+            }
         }
         commands.done()
     }
@@ -222,11 +246,38 @@ fn payload(component: &Component) -> Writer {
 }
 
 /// An integrated payload is named after the index of its component.
-fn uri(index: usize, component: &Component) -> String {
-    match &component.source {
-        Source::Uri(uri) => uri.clone(),
-        Source::Integrated(_) => format!("#{index}"),
+fn integrated(index: usize) -> String {
+    format!("#{index}")
+}
+
+fn way(way: &Way) -> Writer {
+    let Some(Coding { digest: transferred, size, encryption, encoding }) = &way.coding else {
+        return Writer::default().map(1).int(parameter::URI).text(&way.uri);
+    };
+    let (name, precursor) = match encoding {
+        Encoding::Identity => (None, None),
+        Encoding::Zstd => (Some(encoding::ZSTD), None),
+        Encoding::Delta { precursor } => (Some(encoding::DELTA), Some(precursor)),
+    };
+    let optional = [encryption.is_some(), name.is_some(), precursor.is_some()];
+    let mut parameters = Writer::default().map(3 + optional.iter().filter(|it| **it).count());
+    if let Some(info) = encryption {
+        parameters = parameters.int(parameter::ENCRYPTION_INFO).bytes(info.encoded());
     }
+    parameters = parameters
+        .int(parameter::URI)
+        .text(&way.uri)
+        .int(parameter::TRANSFER_DIGEST)
+        .bytes(&digest(*transferred))
+        .int(parameter::TRANSFER_SIZE)
+        .uint(*size);
+    if let Some(name) = name {
+        parameters = parameters.int(parameter::ENCODING).text(name);
+    }
+    if let Some(precursor) = precursor {
+        parameters = parameters.int(parameter::PRECURSOR_DIGEST).bytes(&digest(*precursor));
+    }
+    parameters
 }
 
 /// `SUIT_Digest`.
@@ -257,6 +308,21 @@ impl Commands {
         if self.components > 1 {
             self.add(command::SET_COMPONENT_INDEX, Writer::default().true_());
         }
+    }
+
+    fn fetch(&mut self, by: &Way) {
+        self.set(way(by));
+        self.act(command::FETCH);
+        self.act(command::IMAGE_MATCH);
+    }
+
+    fn try_each(&mut self, ways: &[Way]) {
+        let alternatives = ways.iter().fold(Writer::default().array(ways.len()), |list, way| {
+            let mut alternative = Self::new(1);
+            alternative.fetch(way);
+            list.bytes(&alternative.done())
+        });
+        self.add(command::TRY_EACH, alternatives);
     }
 
     fn set(&mut self, parameters: Writer) {

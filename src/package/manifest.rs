@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::Digest;
+use super::{Digest, EncryptionInfo, VersionMatch};
 
 /// Which devices a package is for (SUIT vendor and class identifiers).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,11 @@ pub struct Manifest {
     pub identity: Identity,
     /// After this moment it is not installed any more.
     pub use_before: Option<DateTime<Utc>>,
+    /// What must run on a device for it to be installed; all of it, at most
+    /// [`VERSION_MATCHES_MAX`](super::VERSION_MATCHES_MAX) a component.
+    pub requires: Vec<VersionMatch>,
+    /// Whether somebody has to approve of this very package (SUIT update-authorized).
+    pub needs_approval: bool,
     /// What is installed; all of it or nothing. 1 to 16.
     pub components: Vec<Component>,
 }
@@ -44,9 +49,9 @@ pub struct Manifest {
 pub struct Component {
     /// SUIT component identifier: a path of names, without `..`, `/` or empty parts.
     pub id: Vec<String>,
-    /// SHA-256 of the payload as transferred.
+    /// SHA-256 of the payload.
     pub digest: Digest,
-    /// Length of the payload as transferred, bytes.
+    /// Length of the payload, bytes.
     pub size: u64,
     /// How the payload becomes files.
     pub format: Format,
@@ -75,4 +80,55 @@ pub enum Source {
     Integrated(Vec<u8>),
     /// At this URI, relative to where the envelope was fetched from.
     Uri(String),
+    /// Wherever the first of these ways leads that works. 1 to [`WAYS_MAX`](super::WAYS_MAX).
+    Ways(Vec<Way>),
+}
+
+/// One way to a payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// Where it begins, relative to where the envelope was fetched from.
+    pub uri: String,
+    /// What is there; `None`: the payload itself.
+    pub coding: Option<Coding>,
+}
+
+/// What is transferred in the place of a payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coding {
+    /// SHA-256 of what is transferred.
+    pub digest: Digest,
+    /// Its length, bytes.
+    pub size: u64,
+    /// For whom it is encrypted; `None`: for everyone to read.
+    pub encryption: Option<EncryptionInfo>,
+    /// How it becomes the payload, once it is decrypted.
+    pub encoding: Encoding,
+}
+
+/// How something becomes a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// It is the payload.
+    Identity,
+    /// The payload, compressed with zstd.
+    Zstd,
+    /// A patch.
+    Delta {
+        /// SHA-256 of what it is for.
+        precursor: Digest,
+    },
+}
+
+impl Component {
+    /// What there is to transfer if the first way works, bytes.
+    pub fn transfer_size(&self) -> u64 {
+        match &self.source {
+            Source::Ways(ways) => {
+                let coding = ways.first().and_then(|way| way.coding.as_ref());
+                coding.map_or(self.size, |coding| coding.size)
+            }
+            Source::Integrated(_) | Source::Uri(_) => self.size,
+        }
+    }
 }

@@ -7,10 +7,13 @@
 
 mod cbor;
 mod codes;
+mod coding;
 mod component;
 mod description;
 mod digest;
+mod encryption;
 mod envelope;
+mod gcm;
 mod manifest;
 mod parameters;
 mod processor;
@@ -22,15 +25,20 @@ mod trust_set;
 mod verify;
 mod version;
 
-pub use codes::{COMPONENTS_MAX, ENVELOPE_BYTES_MAX, TRUSTED_KEYS_MAX, ZSTD_WINDOW_LOG_MAX};
+pub use codes::{
+    COMPONENTS_MAX, ENVELOPE_BYTES_MAX, TRUSTED_KEYS_MAX, VERSION_MATCHES_MAX, WAYS_MAX,
+    ZSTD_WINDOW_LOG_MAX,
+};
+pub use coding::{DecodeError, EncryptError, Image, encrypt};
 pub use description::{Description, SignError, add_signature};
 pub use digest::Digest;
-pub use manifest::{Component, Format, Identity, Manifest, Source};
+pub use encryption::{DecryptionKey, EncryptionInfo, Recipient};
+pub use manifest::{Coding, Component, Encoding, Format, Identity, Manifest, Source, Way};
 pub use refusal::{Fault, Refusal};
 pub use trust::{Algorithm, KeyError, SigningKey, Trust};
 pub use trust_set::{TRUST_SET_BYTES_MAX, TrustSet, sign_trust_set};
 pub use verify::{Inspection, Verified, inspect, verify, verify_trust_set};
-pub use version::VERSION_CHARS_MAX;
+pub use version::{VERSION_CHARS_MAX, VersionMatch};
 
 #[cfg(test)]
 mod tests;

@@ -3,13 +3,13 @@
 use uuid::Uuid;
 
 use super::cbor::{Key, Reader};
-use super::codes::{URI_BYTES_MAX, format, parameter};
+use super::codes::{URI_BYTES_MAX, encoding, format, parameter};
 use super::envelope::read_digest;
 use super::refusal::Fault;
-use super::{Digest, Format, Refusal};
+use super::{Coding, Digest, Encoding, EncryptionInfo, Format, Refusal, VersionMatch, Way};
 
 /// The parameters of one component, or those of one command.
-#[derive(Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Parameters {
     pub(super) vendor: Option<Uuid>,
     pub(super) class: Option<Uuid>,
@@ -17,10 +17,30 @@ pub(super) struct Parameters {
     pub(super) use_before: Option<u64>,
     /// Bytes.
     pub(super) size: Option<u64>,
+    /// What the next version condition asks for.
+    pub(super) version: Option<VersionMatch>,
+    priority: Option<i64>,
     digest: Option<Digest>,
-    uri: Option<String>,
     format: Option<PayloadFormat>,
     unpacked_bytes_max: Option<u64>,
+    /// How it is brought, which may differ between alternatives.
+    way: WayParameters,
+}
+
+#[derive(Clone, Default, PartialEq, Eq)]
+struct WayParameters {
+    uri: Option<String>,
+    encryption: Option<EncryptionInfo>,
+    digest: Option<Digest>,
+    size: Option<u64>,
+    encoding: Option<PayloadEncoding>,
+    precursor: Option<Digest>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PayloadEncoding {
+    Zstd,
+    Delta,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,7 +67,25 @@ impl Parameters {
                 }
                 parameter::USE_BEFORE => read.use_before = Some(value.uint()?),
                 parameter::IMAGE_SIZE => read.size = Some(value.uint()?),
-                parameter::URI => read.uri = Some(read_uri(value)?),
+                parameter::URI => read.way.uri = Some(read_uri(value)?),
+                parameter::ENCRYPTION_INFO => {
+                    read.way.encryption = Some(EncryptionInfo::read(value.bytes()?)?);
+                }
+                parameter::TRANSFER_DIGEST => {
+                    read.way.digest =
+                        Some(Reader::all("a transfer digest", value.bytes()?, read_digest)?);
+                }
+                parameter::TRANSFER_SIZE => read.way.size = Some(value.uint()?),
+                parameter::ENCODING => read.way.encoding = Some(PayloadEncoding::read(value)?),
+                parameter::PRECURSOR_DIGEST => {
+                    read.way.precursor =
+                        Some(Reader::all("a precursor digest", value.bytes()?, read_digest)?);
+                }
+                parameter::UPDATE_PRIORITY => read.priority = Some(value.int()?),
+                parameter::VERSION => {
+                    read.version =
+                        Some(Reader::all("a version match", value.bytes()?, read_version_match)?);
+                }
                 parameter::PAYLOAD_FORMAT => read.format = Some(PayloadFormat::read(value)?),
                 parameter::UNPACKED_BYTES_MAX => read.unpacked_bytes_max = Some(value.uint()?),
                 code => return Err(value.unsupported("parameter", code)),
@@ -63,20 +101,53 @@ impl Parameters {
         add(&mut self.vendor, &other.vendor, "the vendor id")?;
         add(&mut self.class, &other.class, "the class id")?;
         add(&mut self.use_before, &other.use_before, "the use-before parameter")?;
+        add(&mut self.priority, &other.priority, "the priority of the update")?;
+        // One parameter makes one comparison; a range takes two, one after the other.
+        add(&mut self.version, &other.version, "the version match before its check")?;
         add(&mut self.size, &other.size, "the size of a payload")?;
         add(&mut self.digest, &other.digest, "the digest of a payload")?;
-        add(&mut self.uri, &other.uri, "the URI of a payload")?;
+        self.way.add(&other.way)?;
         add(&mut self.format, &other.format, "the format of a payload")?;
         add(&mut self.unpacked_bytes_max, &other.unpacked_bytes_max, "the unpacked size")
     }
 
-    /// What a fetch needs to know.
-    pub(super) fn payload(&self) -> Result<(Digest, u64, String), Refusal> {
+    /// What is known before the first byte is asked for.
+    pub(super) fn payload(&self) -> Result<(Digest, u64), Refusal> {
         Ok((
             self.digest.ok_or(Refusal::Missing("the digest of a payload"))?,
             self.size.ok_or(Refusal::Missing("the size of a payload"))?,
-            self.uri.clone().ok_or(Refusal::Missing("the URI of a payload"))?,
         ))
+    }
+
+    /// How it is fetched with these parameters.
+    pub(super) fn way(&self) -> Result<Way, Refusal> {
+        let WayParameters { uri, encryption, digest, size, encoding, precursor } = self.way.clone();
+        let uri = uri.ok_or(Refusal::Missing("the URI of a payload"))?;
+        let encoding = match (encoding, precursor) {
+            (None, None) => Encoding::Identity,
+            (Some(PayloadEncoding::Zstd), None) => Encoding::Zstd,
+            (Some(PayloadEncoding::Delta), Some(precursor)) => Encoding::Delta { precursor },
+            (Some(PayloadEncoding::Delta), None) => {
+                return Err(Refusal::Missing("the digest that a patch is for"));
+            }
+            (_, Some(_)) => return Err(Refusal::Contradiction("the encoding of a payload")),
+        };
+        let is_plain = encryption.is_none() && encoding == Encoding::Identity;
+        let coding = match (digest, size) {
+            (None, None) if is_plain => None,
+            (Some(_), _) | (_, Some(_)) if is_plain => {
+                return Err(Refusal::Contradiction("the encoding of a payload"));
+            }
+            (Some(digest), Some(size)) => Some(Coding { digest, size, encryption, encoding }),
+            _ => return Err(Refusal::Missing("the digest or size of what is transferred")),
+        };
+        Ok(Way { uri, coding })
+    }
+
+    /// Whether they say the same about everything but the way.
+    pub(super) fn same_payload(&self, other: &Self) -> bool {
+        let way = WayParameters::default;
+        Self { way: way(), ..self.clone() } == Self { way: way(), ..other.clone() }
     }
 
     /// How the payload becomes files.
@@ -91,6 +162,27 @@ impl Parameters {
                 Err(Refusal::Missing("the unpacked size of a compressed payload"))
             }
             (_, Some(_)) => Err(Refusal::Contradiction("the format of a payload")),
+        }
+    }
+}
+
+impl WayParameters {
+    fn add(&mut self, other: &Self) -> Result<(), Refusal> {
+        add(&mut self.uri, &other.uri, "the URI of a payload")?;
+        add(&mut self.encryption, &other.encryption, "the encryption of a payload")?;
+        add(&mut self.digest, &other.digest, "the digest of what is transferred")?;
+        add(&mut self.size, &other.size, "the size of what is transferred")?;
+        add(&mut self.encoding, &other.encoding, "the encoding of a payload")?;
+        add(&mut self.precursor, &other.precursor, "the digest that a patch is for")
+    }
+}
+
+impl PayloadEncoding {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Refusal> {
+        match reader.text()? {
+            encoding::ZSTD => Ok(Self::Zstd),
+            encoding::DELTA => Ok(Self::Delta),
+            _ => Err(reader.fault(Fault::WrongValue)),
         }
     }
 }
@@ -117,6 +209,17 @@ impl PayloadFormat {
             _ => Err(reader.fault(Fault::WrongValue)),
         }
     }
+}
+
+/// `SUIT_Parameter_Version_Match`.
+fn read_version_match(reader: &mut Reader<'_>) -> Result<VersionMatch, Refusal> {
+    if reader.array()? != 2 {
+        return Err(reader.fault(Fault::WrongValue));
+    }
+    let comparison = reader.int()?;
+    let count = reader.array()?;
+    let numbers = (0..count).map(|_| reader.int()).collect::<Result<Vec<_>, _>>()?;
+    VersionMatch::from_numbers(comparison, numbers)
 }
 
 fn read_uuid(reader: &mut Reader<'_>) -> Result<Uuid, Refusal> {

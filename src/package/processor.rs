@@ -12,7 +12,7 @@ use super::component::read_components;
 use super::envelope::{Envelope, read_digest};
 use super::refusal::Fault;
 use super::sequence::{Order, Processor, Sequence};
-use super::{Component, Digest, Identity, Manifest, Refusal, Source, version};
+use super::{Component, Digest, Identity, Manifest, Refusal, Source, Way, version};
 
 /// Reads the manifest of an envelope. With a device's identity, refuses one for another device.
 pub(super) fn process(
@@ -41,13 +41,15 @@ pub(super) fn process(
             processor.run(sequence, commands)?;
         }
     }
-    let (use_before, orders) = processor.finish(device)?;
+    let (conditions, orders) = processor.finish(device)?;
     Ok(Manifest {
         digest: envelope.digest,
         sequence: members.sequence,
         version: members.version.unwrap_or_else(|| members.sequence.to_string()),
         identity,
-        use_before: use_before.map(moment).transpose()?,
+        use_before: conditions.use_before.map(moment).transpose()?,
+        requires: conditions.requires,
+        needs_approval: conditions.needs_approval,
         components: with_integrated_payloads(orders, &envelope.integrated)?,
     })
 }
@@ -214,7 +216,12 @@ fn with_integrated_payloads(
     orders: Vec<Order>,
     integrated: &[(&str, &[u8])],
 ) -> Result<Vec<Component>, Refusal> {
-    if integrated.iter().any(|(uri, _)| !orders.iter().any(|order| order.uri == *uri)) {
+    let plain = |order: &Order| match &*order.ways {
+        [Way { uri, coding: None }] => Some(uri.clone()),
+        _ => None,
+    };
+    let wanted: Vec<_> = orders.iter().filter_map(plain).collect();
+    if integrated.iter().any(|(uri, _)| !wanted.iter().any(|wanted| wanted == uri)) {
         return Err(Refusal::UnsignedPayload);
     }
     orders.into_iter().map(|order| with_integrated_payload(order, integrated)).collect()
@@ -224,22 +231,29 @@ fn with_integrated_payload(
     order: Order,
     integrated: &[(&str, &[u8])],
 ) -> Result<Component, Refusal> {
-    let source = match integrated.iter().find(|(uri, _)| *uri == order.uri) {
-        Some((_, payload)) => {
-            let actual = payload.len() as u64;
-            if actual != order.size {
-                return Err(Refusal::Size { signed: order.size, actual });
-            }
-            if Digest::of(payload) != order.digest {
-                return Err(Refusal::Digest { of: "an integrated payload" });
-            }
-            Source::Integrated(payload.to_vec())
-        }
-        None if order.uri.starts_with('#') => {
-            return Err(Refusal::Missing("an integrated payload"));
-        }
-        None => Source::Uri(order.uri),
+    let Order { id, digest, size, format, ways } = order;
+    let source = match &*ways {
+        [Way { uri, coding: None }] => match integrated.iter().find(|(name, _)| name == uri) {
+            Some((_, payload)) => integrated_payload(payload, digest, size)?,
+            None => Source::Uri(uri.clone()),
+        },
+        _ => Source::Ways(ways.clone()),
     };
-    let Order { id, digest, size, format, .. } = order;
+    // A payload that is somewhere in the envelope, and is not: nobody can fetch it.
+    let lost = ways.iter().any(|way| way.uri.starts_with('#'));
+    if lost && !matches!(source, Source::Integrated(_)) {
+        return Err(Refusal::Missing("an integrated payload"));
+    }
     Ok(Component { id, digest, size, format, source })
+}
+
+fn integrated_payload(payload: &[u8], digest: Digest, signed: u64) -> Result<Source, Refusal> {
+    let actual = payload.len() as u64;
+    if actual != signed {
+        return Err(Refusal::Size { signed, actual });
+    }
+    if Digest::of(payload) != digest {
+        return Err(Refusal::Digest { of: "an integrated payload" });
+    }
+    Ok(Source::Integrated(payload.to_vec()))
 }

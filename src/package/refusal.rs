@@ -94,12 +94,27 @@ pub enum Refusal {
         /// The number of this document.
         found: u64,
     },
+    /// A trust set that lowers the epoch, or that raises it and keeps a package key.
+    #[error(
+        "the epoch of a trust set never falls, and grows only where all package keys are new: \
+         otherwise packages signed before would count as newer"
+    )]
+    TrustEpoch,
     /// Bytes that are not the ones that were signed.
     #[error("{of} was changed after signing: its digest differs")]
     Digest {
         /// What was changed.
         of: &'static str,
     },
+    /// Encrypted, and this device has no key for anything encrypted.
+    #[error("it is encrypted, and this device has no key: set update.decryption_key")]
+    NoDecryptionKey,
+    /// Encrypted for other devices.
+    #[error("it is not encrypted for this device: `freshen pack --encrypt-to` its public key")]
+    NotEncryptedForUs,
+    /// What was transferred does not become the payload.
+    #[error("what was transferred does not become the payload that was signed: it {0}")]
+    Coding(&'static str),
     /// An integrated payload that is longer or shorter than what was signed.
     #[error("the integrated payload has {actual} bytes, but {signed} were signed")]
     Size {

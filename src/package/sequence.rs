@@ -1,10 +1,10 @@
 //! Command sequences: the program in a manifest, run once.
 
 use super::cbor::{Next, Reader};
-use super::codes::{COMMANDS_MAX, REPORTING_POLICY_MAX, command};
+use super::codes::{COMMANDS_MAX, REPORTING_POLICY_MAX, VERSION_MATCHES_MAX, WAYS_MAX, command};
 use super::parameters::Parameters;
 use super::refusal::Fault;
-use super::{Digest, Format, Identity, Refusal};
+use super::{Digest, Format, Identity, Refusal, VersionMatch, Way};
 
 /// Which sequence is run; each allows some commands only.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,16 @@ pub(super) struct Order {
     pub(super) digest: Digest,
     pub(super) size: u64,
     pub(super) format: Format,
-    pub(super) uri: String,
+    /// At least one.
+    pub(super) ways: Vec<Way>,
+}
+
+/// When it may be installed.
+pub(super) struct Conditions {
+    /// The earliest moment of expiry, seconds since 1970.
+    pub(super) use_before: Option<u64>,
+    pub(super) requires: Vec<VersionMatch>,
+    pub(super) needs_approval: bool,
 }
 
 /// The abstract machine of draft 6.4: the components, and what was said and done about each.
@@ -41,14 +50,16 @@ pub(super) struct Processor {
     commands: u64,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     id: Vec<String>,
     parameters: Parameters,
     vendor_checked: bool,
     class_checked: bool,
     use_before_checked: bool,
-    fetched: bool,
+    requires: Vec<VersionMatch>,
+    needs_approval: bool,
+    ways: Vec<Way>,
     image_checked: bool,
 }
 
@@ -68,10 +79,7 @@ impl Processor {
             // 6.3: with several components, each sequence begins with the choice of one.
             let mut current = if self.components.len() == 1 { vec![0] } else { vec![] };
             for _ in 0..items / 2 {
-                self.commands += 1;
-                if self.commands > COMMANDS_MAX {
-                    return Err(Refusal::OverLimit { what: "commands", limit: COMMANDS_MAX });
-                }
+                self.count()?;
                 self.command(sequence, &mut current, reader)?;
             }
             Ok(())
@@ -92,6 +100,19 @@ impl Processor {
         if current.is_empty() {
             return Err(Refusal::Missing("the choice of a component at the start of a sequence"));
         }
+        if code == command::TRY_EACH && allowed(sequence, command::FETCH).is_some() {
+            return self.try_each(sequence, current, reader);
+        }
+        self.act(sequence, code, current, reader)
+    }
+
+    fn act(
+        &mut self,
+        sequence: Sequence,
+        code: i64,
+        current: &[usize],
+        reader: &mut Reader<'_>,
+    ) -> Result<(), Refusal> {
         if code == command::OVERRIDE_PARAMETERS {
             let parameters = Parameters::read(reader)?;
             return self.each(current, |component| component.parameters.add(&parameters));
@@ -101,6 +122,75 @@ impl Processor {
             return Err(reader.fault(Fault::WrongValue));
         }
         self.each(current, act)
+    }
+
+    /// Draft 8.4.7.1, for the one purpose that our profile has for it: several ways to a payload. Which
+    /// of them works is found out later, by whoever fetches.
+    fn try_each(
+        &mut self,
+        sequence: Sequence,
+        current: &[usize],
+        reader: &mut Reader<'_>,
+    ) -> Result<(), Refusal> {
+        let count = reader.array()?;
+        if !(1..=WAYS_MAX as u64).contains(&count) {
+            return Err(Refusal::OverLimit { what: "alternatives", limit: WAYS_MAX as u64 });
+        }
+        let component = match current {
+            [index] => self.components.get(*index).cloned(),
+            _ => None,
+        };
+        let before = component.ok_or(Refusal::Missing("the choice of one component"))?;
+        let mut after = before.clone();
+        let mut image_checked = true;
+        for _ in 0..count {
+            let mut alone = Self { components: vec![before.clone()], commands: self.commands };
+            alone.alternative(sequence, reader.bytes()?)?;
+            self.commands = alone.commands;
+            let [alternative] = &*alone.components else { continue };
+            match &*alternative.ways {
+                [way] if before.ways.is_empty() => after.ways.push(way.clone()),
+                [] => return Err(Refusal::Missing("the fetching of a component")),
+                _ => return Err(Refusal::Contradiction("the fetching of a component")),
+            }
+            if !alternative.parameters.same_payload(&before.parameters) {
+                return Err(Refusal::Contradiction("a payload and the alternative to it"));
+            }
+            image_checked &= alternative.image_checked;
+        }
+        after.image_checked |= image_checked;
+        self.each(current, |component| {
+            *component = after.clone();
+            Ok(())
+        })
+    }
+
+    fn alternative(&mut self, sequence: Sequence, bytes: &[u8]) -> Result<(), Refusal> {
+        Reader::all("an alternative", bytes, |reader| {
+            let items = reader.array()?;
+            if items % 2 != 0 {
+                return Err(reader.fault(Fault::WrongValue));
+            }
+            for _ in 0..items / 2 {
+                self.count()?;
+                let code = reader.int()?;
+                match code {
+                    command::OVERRIDE_PARAMETERS | command::FETCH | command::IMAGE_MATCH => {
+                        self.act(sequence, code, &[0], reader)?;
+                    }
+                    code => return Err(reader.unsupported("command", code)),
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn count(&mut self) -> Result<(), Refusal> {
+        self.commands += 1;
+        if self.commands > COMMANDS_MAX {
+            return Err(Refusal::OverLimit { what: "commands", limit: COMMANDS_MAX });
+        }
+        Ok(())
     }
 
     fn each(
@@ -154,14 +244,14 @@ impl Processor {
         }
     }
 
-    /// The earliest moment of expiry, and what to do for each component.
+    /// When it may be installed, and what to do for each component.
     pub(super) fn finish(
-        self,
+        mut self,
         device: Option<&Identity>,
-    ) -> Result<(Option<u64>, Vec<Order>), Refusal> {
+    ) -> Result<(Conditions, Vec<Order>), Refusal> {
         // Once more: a later sequence may have said something else.
         self.identity(device)?;
-        let use_before = self.components.iter().filter_map(|c| c.parameters.use_before).min();
+        let conditions = self.conditions();
         let total = self
             .components
             .iter()
@@ -170,7 +260,20 @@ impl Processor {
         if total.is_none() {
             return Err(Refusal::OverLimit { what: "bytes of payload", limit: u64::MAX });
         }
-        Ok((use_before, orders))
+        Ok((conditions, orders))
+    }
+
+    /// They are about the device or its software as a whole: what one component asks, all ask.
+    fn conditions(&mut self) -> Conditions {
+        let use_before = self.components.iter().filter_map(|c| c.parameters.use_before).min();
+        let needs_approval = self.components.iter().any(|c| c.needs_approval);
+        let mut requires: Vec<VersionMatch> = vec![];
+        for wanted in self.components.iter_mut().flat_map(|c| c.requires.drain(..)) {
+            if !requires.contains(&wanted) {
+                requires.push(wanted);
+            }
+        }
+        Conditions { use_before, requires, needs_approval }
     }
 }
 
@@ -184,6 +287,8 @@ fn allowed(sequence: Sequence, code: i64) -> Option<Act> {
         (_, command::VENDOR_IDENTIFIER) => Some(State::check_vendor),
         (_, command::CLASS_IDENTIFIER) => Some(State::check_class),
         (_, command::USE_BEFORE) => Some(State::check_use_before),
+        (_, command::VERSION) => Some(State::check_version),
+        (_, command::UPDATE_AUTHORIZED) => Some(State::ask_approval),
         (PayloadFetch | Install, command::FETCH) => Some(State::fetch),
         (PayloadFetch | Install | Validate, command::IMAGE_MATCH) => Some(State::check_image),
         _ => None,
@@ -228,18 +333,34 @@ impl State {
         self.parameters.use_before.map(|_| ()).ok_or(Refusal::Missing("the use-before parameter"))
     }
 
+    fn check_version(&mut self) -> Result<(), Refusal> {
+        let wanted = self.parameters.version.take().ok_or(Refusal::Missing("the version match"))?;
+        if self.requires.len() == VERSION_MATCHES_MAX {
+            let limit = VERSION_MATCHES_MAX as u64;
+            return Err(Refusal::OverLimit { what: "version matches", limit });
+        }
+        self.requires.push(wanted);
+        Ok(())
+    }
+
+    /// The priority is for whoever is asked; here that is a person with the package before them.
+    fn ask_approval(&mut self) -> Result<(), Refusal> {
+        self.needs_approval = true;
+        Ok(())
+    }
+
     /// Our profile: digest and size are known before the first byte is asked for.
     fn fetch(&mut self) -> Result<(), Refusal> {
         self.parameters.payload()?;
-        if self.fetched {
+        if !self.ways.is_empty() {
             return Err(Refusal::Contradiction("the fetching of a component"));
         }
-        self.fetched = true;
+        self.ways.push(self.parameters.way()?);
         Ok(())
     }
 
     fn check_image(&mut self) -> Result<(), Refusal> {
-        if !self.fetched {
+        if self.ways.is_empty() {
             // It would ask about the software that runs, which is no part of this profile.
             return Err(Refusal::Missing("the fetching of a component before its check"));
         }
@@ -248,7 +369,7 @@ impl State {
     }
 
     fn order(self) -> Result<Order, Refusal> {
-        if !self.fetched {
+        if self.ways.is_empty() {
             return Err(Refusal::Missing("the fetching of a component"));
         }
         if !self.image_checked {
@@ -257,8 +378,11 @@ impl State {
         if self.parameters.use_before.is_some() && !self.use_before_checked {
             return Err(Refusal::Missing("the check of use-before"));
         }
-        let (digest, size, uri) = self.parameters.payload()?;
+        if self.parameters.version.is_some() {
+            return Err(Refusal::Missing("the check of the version"));
+        }
+        let (digest, size) = self.parameters.payload()?;
         let format = self.parameters.format()?;
-        Ok(Order { id: self.id, digest, size, format, uri })
+        Ok(Order { id: self.id, digest, size, format, ways: self.ways })
     }
 }

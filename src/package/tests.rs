@@ -29,6 +29,8 @@ fn description() -> Description {
         version: "1.2.3".into(),
         identity: Identity::new("example.com", "cam-1"),
         use_before: None,
+        requires: vec![],
+        needs_approval: false,
         components: vec![component("app", b"payload")],
     }
 }

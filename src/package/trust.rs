@@ -308,7 +308,16 @@ pub enum KeyError {
     /// None, or more than there are.
     #[error("the number of keys that have to sign must be between 1 and the number of keys")]
     Threshold,
+    /// Another kind of key, or none, where a device's private key is wanted.
+    #[error("this is no P-256 private key (PEM `PRIVATE KEY`), as `freshen keygen` makes them")]
+    NoDecryptionKey,
+    /// A key that can only sign.
+    #[error("an Ed25519 key can only sign: payloads are encrypted to P-256 keys")]
+    NotForEncryption,
+    /// More than a package has room for.
+    #[error("a payload is encrypted for at most 64 devices: make several packages")]
+    TooManyRecipients,
     /// The system has no random numbers.
-    #[error("the system gives no random numbers, which a signature needs")]
+    #[error("the system gives no random numbers, which keys and signatures need")]
     NoRandomness,
 }

@@ -23,6 +23,10 @@ pub struct TrustSet {
     pub version: u64,
     /// After this moment there should be a newer one; the caller compares it with the time.
     pub expires: Option<DateTime<Utc>>,
+    /// The generation of package keys, which counts more than the sequence number of a package: a stolen
+    /// key that signed the highest number there is would otherwise rule out all later packages (TUF:
+    /// fast-forward attack). It grows only where no package key of the set before is left.
+    pub epoch: u64,
     /// Keys that sign the next document.
     pub roots: Trust,
     /// Keys that sign packages.
@@ -32,13 +36,13 @@ pub struct TrustSet {
 impl TrustSet {
     /// What a device believes before it has seen any document: its configuration, for everything.
     pub fn configured(trust: Trust) -> Self {
-        Self { version: 0, expires: None, roots: trust.clone(), packages: trust }
+        Self { version: 0, expires: None, epoch: 0, roots: trust.clone(), packages: trust }
     }
 
     /// The document without signatures.
     pub fn document(&self) -> Vec<u8> {
         let body = Writer::default()
-            .map(6 + usize::from(self.expires.is_some()))
+            .map(6 + usize::from(self.expires.is_some()) + usize::from(self.epoch > 0))
             .int(trust_set::FORMAT)
             .uint(trust_set::FORMAT_VERSION)
             .int(trust_set::VERSION)
@@ -53,6 +57,7 @@ impl TrustSet {
         let body = write_keys(body.int(trust_set::PACKAGE_KEYS), &self.packages)
             .int(trust_set::PACKAGE_THRESHOLD)
             .uint(self.packages.threshold() as u64);
+        let body = if self.epoch > 0 { body.int(trust_set::EPOCH).uint(self.epoch) } else { body };
         Writer::default().array(2).bytes(&body.done()).array(0).done()
     }
 
@@ -73,11 +78,20 @@ impl TrustSet {
         let next = read_body(document.body)?;
         document.check(&next.roots)?;
         let expected = self.version.saturating_add(1);
-        if next.version == expected {
-            Ok(next)
-        } else {
-            Err(Refusal::TrustVersion { expected, found: next.version })
+        if next.version != expected {
+            return Err(Refusal::TrustVersion { expected, found: next.version });
         }
+        self.check_epoch(&next)?;
+        Ok(next)
+    }
+
+    /// What the old keys signed would be new once more, if one of them were left.
+    fn check_epoch(&self, next: &Self) -> Result<(), Refusal> {
+        let kept = next.packages.raw().any(|key| self.packages.raw().any(|old| old == key));
+        if next.epoch < self.epoch || (next.epoch > self.epoch && kept) {
+            return Err(Refusal::TrustEpoch);
+        }
+        Ok(())
     }
 }
 
@@ -134,6 +148,7 @@ fn read_body(body: &[u8]) -> Result<TrustSet, Refusal> {
     let (mut format, mut version, mut expires) = (None, None, None);
     let (mut roots, mut root_threshold) = (None, None);
     let (mut packages, mut package_threshold) = (None, None);
+    let mut epoch = 0;
     Reader::all("the trust set", body, |reader| {
         reader.map(|key, value| {
             match key {
@@ -144,6 +159,7 @@ fn read_body(body: &[u8]) -> Result<TrustSet, Refusal> {
                 Key::Int(trust_set::ROOT_THRESHOLD) => root_threshold = Some(value.uint()?),
                 Key::Int(trust_set::PACKAGE_KEYS) => packages = Some(read_keys(value)?),
                 Key::Int(trust_set::PACKAGE_THRESHOLD) => package_threshold = Some(value.uint()?),
+                Key::Int(trust_set::EPOCH) => epoch = value.uint()?,
                 Key::Int(number) => return Err(value.unsupported("member", number)),
                 Key::Text(_) => return Err(value.fault(Fault::WrongType)),
             }
@@ -156,6 +172,7 @@ fn read_body(body: &[u8]) -> Result<TrustSet, Refusal> {
     Ok(TrustSet {
         version: version.ok_or(Refusal::Missing("the number of the trust set"))?,
         expires,
+        epoch,
         roots: with_threshold(roots, root_threshold)?,
         packages: with_threshold(packages, package_threshold)?,
     })

@@ -3,6 +3,11 @@
 //! SUIT writes a version as a list of integers whose order is the order of releases: `1.2.3-rc.1` is
 //! `[1, 2, 3, -1, 1]` (draft-ietf-suit-update-management, suit-parameter-version).
 
+use std::cmp::Ordering;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
 use super::Refusal;
 
 /// What `nv` can show (OCF `oic.r.softwareupdate`), characters.
@@ -59,6 +64,81 @@ pub(super) fn from_text(text: &str) -> Result<Vec<i64>, Refusal> {
     if to_text(&numbers).is_ok_and(|back| back == text) { Ok(numbers) } else { Err(refusal()) }
 }
 
+/// What a package asks of the version that runs (suit-parameter-version).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionMatch {
+    comparison: Comparison,
+    numbers: Vec<i64>,
+}
+
+/// Numbers of draft-ietf-suit-update-management.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Comparison {
+    Greater = 1,
+    GreaterOrEqual = 2,
+    Equal = 3,
+    LesserOrEqual = 4,
+    Lesser = 5,
+}
+
+/// With the signs of suit-text-version-required; the longer ones first, as they are looked for.
+const COMPARISONS: [(Comparison, &str); 5] = [
+    (Comparison::GreaterOrEqual, ">="),
+    (Comparison::LesserOrEqual, "<="),
+    (Comparison::Greater, ">"),
+    (Comparison::Equal, "="),
+    (Comparison::Lesser, "<"),
+];
+
+impl VersionMatch {
+    /// From text like `>=1.2`.
+    ///
+    /// # Errors
+    ///
+    /// No comparison in front, or no version behind it.
+    pub fn from_text(text: &str) -> Result<Self, Refusal> {
+        let (comparison, version) = COMPARISONS
+            .iter()
+            .find_map(|(comparison, sign)| Some((*comparison, text.strip_prefix(sign)?)))
+            .ok_or_else(|| Refusal::Version(text.to_owned()))?;
+        Ok(Self { comparison, numbers: from_text(version)? })
+    }
+
+    pub(super) fn from_numbers(comparison: i64, numbers: Vec<i64>) -> Result<Self, Refusal> {
+        to_text(&numbers)?;
+        let known = COMPARISONS.iter().find(|(known, _)| *known as i64 == comparison);
+        let (comparison, _) = known.ok_or_else(|| Refusal::Version(format!("{numbers:?}")))?;
+        Ok(Self { comparison: *comparison, numbers })
+    }
+
+    pub(super) fn numbers(&self) -> (i64, &[i64]) {
+        (self.comparison as i64, &self.numbers)
+    }
+
+    /// Whether a device that runs this version meets it: number by number, as far as the package gives
+    /// them. A version that is not written as SUIT writes versions meets nothing.
+    pub fn holds(&self, running: &str) -> bool {
+        let Ok(running) = from_text(running) else { return false };
+        let running = running.iter().copied().chain(std::iter::repeat(0));
+        let ordering = running.take(self.numbers.len()).cmp(self.numbers.iter().copied());
+        match self.comparison {
+            Comparison::Greater => ordering == Ordering::Greater,
+            Comparison::GreaterOrEqual => ordering != Ordering::Less,
+            Comparison::Equal => ordering == Ordering::Equal,
+            Comparison::LesserOrEqual => ordering != Ordering::Greater,
+            Comparison::Lesser => ordering == Ordering::Less,
+        }
+    }
+}
+
+impl fmt::Display for VersionMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = COMPARISONS.iter().find(|(known, _)| *known == self.comparison);
+        let sign = known.map_or("", |(_, sign)| sign);
+        write!(f, "{sign}{}", to_text(&self.numbers).unwrap_or_default())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +155,30 @@ mod tests {
         ] {
             assert_eq!(to_text(numbers).unwrap(), text);
             assert_eq!(from_text(text).unwrap(), numbers);
+        }
+    }
+
+    #[test]
+    fn a_running_version_is_compared_as_far_as_the_package_says() {
+        for (wanted, running, holds) in [
+            ("=1", "1.7.3", true),
+            ("=1.2", "1.3", false),
+            (">=1.0", "1.0.9", true),
+            (">=1.2.0", "1.2", true),
+            (">=1.2", "1.2-rc.1", true),
+            (">1.2.0-rc.1", "1.2.0", true),
+            (">=2.0.0", "2.0-rc.1", false),
+            ("<1.10", "1.9.9", true),
+            ("<1.10", "1.10", false),
+            ("<=1.10", "1.10.5", true),
+            (">1.2", "1.2.9", false),
+            (">=0", "unknown", false),
+        ] {
+            let wanted = VersionMatch::from_text(wanted).unwrap();
+            assert_eq!(wanted.holds(running), holds, "{wanted} {running}");
+        }
+        for text in ["1.2", "~1.2", ">=", ">= 1.2", "=>1"] {
+            VersionMatch::from_text(text).unwrap_err();
         }
     }
 

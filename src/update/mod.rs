@@ -18,8 +18,8 @@ pub use resume::resume;
 pub use rules::{Rules, Verdict, judge};
 pub use schedule::{NOW_TOLERANCE, WAKE_MAX, is_due, next_wake, waits_for_window};
 pub use state::{
-    Checking, Failure, FailureKind, Floor, Job, Offer, Order, Outcome, Phase, Running, State, Stop,
-    Update, WorkId,
+    Checking, Failed, Failure, FailureKind, Floor, Job, Offer, Order, Outcome, Phase, Running,
+    State, Stop, Update, WorkId,
 };
 pub use step::{Effect, Input, Refusal, Report, Step, Task, step};
 pub use window::Window;

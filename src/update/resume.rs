@@ -16,6 +16,9 @@ pub fn resume(state: &State, rules: &Rules) -> Step {
     if worn_out && !is_past_the_switch(&next.phase) {
         let detail = format!("the device started anew more than {} times", rules.restarts_max);
         let failure = Failure::new(FailureKind::Interrupted, detail);
+        if let Some(offer) = next.phase.offer().cloned() {
+            next.remember(offer.package, &failure);
+        }
         return ended(next, Phase::Idle, Outcome::Failed(failure));
     }
     match next.phase.clone() {

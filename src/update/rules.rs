@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::Window;
-use super::{Failure, FailureKind, Floor, Offer};
+use super::{Failure, FailureKind, Offer, State, Window};
 
 /// The rules of one device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,22 +52,45 @@ pub enum Verdict {
     Refused(Failure),
 }
 
-/// Judges an offer against the floor and the time (RFC 9124: rollback and freeze).
-pub fn judge(offer: &Offer, floor: Option<&Floor>, wall: DateTime<Utc>) -> Verdict {
-    if let Some(end) = offer.use_before.filter(|end| wall >= *end) {
-        let detail = format!("package {} was to be used before {end}", offer.version);
-        return Verdict::Refused(Failure::new(FailureKind::Expired, detail));
+/// Judges an offer against what the device has confirmed, and the time (RFC 9124: rollback and freeze).
+pub fn judge(offer: &Offer, state: &State, wall: DateTime<Utc>) -> Verdict {
+    let Offer { version, sequence, epoch, .. } = offer;
+    let time = state.time(wall);
+    if let Some(end) = offer.use_before.filter(|end| time >= *end) {
+        let detail = format!("package {version} was to be used before {end}");
+        return refused(FailureKind::Expired, detail);
     }
-    let Some(floor) = floor else { return Verdict::Newer };
-    if offer.sequence > floor.sequence {
-        Verdict::Newer
-    } else if offer.sequence == floor.sequence && offer.package == floor.package {
-        Verdict::Same
-    } else {
+    if let Some(end) = offer.trusted_until.filter(|end| time >= *end) {
+        let detail = format!("the trust set expired on {end}; the vendor has to make the next one");
+        return refused(FailureKind::Expired, detail);
+    }
+    if let Some(floor) = &state.floor {
+        if offer.package == floor.package {
+            return Verdict::Same;
+        }
+        if (*epoch, *sequence) <= (floor.epoch, floor.sequence) {
+            let floor = floor.sequence;
+            let detail = format!(
+                "package {version} has sequence number {sequence}, the device has confirmed {floor} already"
+            );
+            return refused(FailureKind::OlderSequence, detail);
+        }
+    }
+    if let Some(failed) = state.failed.iter().find(|failed| failed.package == offer.package) {
         let detail = format!(
-            "package {} has sequence number {}, the device has confirmed {} already",
-            offer.version, offer.sequence, floor.sequence
+            "package {version} failed on this device before; it takes a newer one, or a person who \
+             puts a file `retry` into the state directory and starts the device anew"
         );
-        Verdict::Refused(Failure::new(FailureKind::OlderSequence, detail))
+        return refused(failed.kind, detail);
     }
+    let running = &state.running.version;
+    if let Some(unmet) = offer.requires.iter().find(|required| !required.holds(running)) {
+        let detail = format!("package {version} is for devices that run {unmet}, not {running}");
+        return refused(FailureKind::WrongVersion, detail);
+    }
+    Verdict::Newer
+}
+
+fn refused(kind: FailureKind, detail: String) -> Verdict {
+    Verdict::Refused(Failure::new(kind, detail))
 }

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{Door, Stage};
-use crate::package::Digest;
+use crate::package::{Digest, VersionMatch};
 
 /// The durable state of the engine: one record, committed before anything rests on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,13 @@ pub struct State {
     pub floor: Option<Floor>,
     /// When software was last confirmed; before that, when the device was made.
     pub last_update: DateTime<Utc>,
+    /// It is later than this, whatever the clock says: the newest of [`Self::last_update`] and of the
+    /// signed ends that the device has seen pass. Only grows.
+    #[serde(default)]
+    pub time_floor: DateTime<Utc>,
+    /// Packages that failed here by their own fault, oldest first, at most [`State::FAILED_MAX`].
+    #[serde(default)]
+    pub failed: Vec<Failed>,
     /// The last order that was taken, as its door shows it.
     pub order: Order,
     /// Where the update stands.
@@ -36,9 +43,21 @@ pub struct Running {
     pub package: Option<Digest>,
 }
 
+/// A package that failed here, and that is not tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// Which.
+    pub package: Digest,
+    /// How.
+    pub kind: FailureKind,
+}
+
 /// A sequence number that no later package may go below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Floor {
+    /// The generation of keys, which counts more than the sequence number.
+    #[serde(default)]
+    pub epoch: u64,
     /// The sequence number.
     pub sequence: u64,
     /// The package that had it.
@@ -58,6 +77,9 @@ pub struct Order {
     pub waiting: bool,
     /// Who asked.
     pub asker: String,
+    /// The package that was known to come from this source when it was asked.
+    #[serde(default)]
+    pub knows: Option<Digest>,
 }
 
 /// Work that is under way on somebody's behalf. There is one at the most.
@@ -73,6 +95,9 @@ pub struct Job {
     pub stage: Stage,
     /// How many times the device has started anew since the job began.
     pub restarts: u16,
+    /// The package that whoever asked knew to come from this source.
+    #[serde(default)]
+    pub knows: Option<Digest>,
 }
 
 /// A package that was found, as far as the engine must know it.
@@ -88,6 +113,18 @@ pub struct Offer {
     pub size: u64,
     /// After this moment it is not installed any more.
     pub use_before: Option<DateTime<Utc>>,
+    /// The generation of keys that vouch for it (`package::TrustSet::epoch`).
+    #[serde(default)]
+    pub epoch: u64,
+    /// After this moment those keys are not believed any more.
+    #[serde(default)]
+    pub trusted_until: Option<DateTime<Utc>>,
+    /// What must run for it to be installed.
+    #[serde(default)]
+    pub requires: Vec<VersionMatch>,
+    /// Whether it is installed only for an order that was given when it was known.
+    #[serde(default)]
+    pub needs_approval: bool,
 }
 
 /// The name of one piece of work. A report with another name comes from an earlier life or from
@@ -214,10 +251,14 @@ pub enum FailureKind {
     WrongDevice,
     /// The package is older than what the device has confirmed.
     OlderSequence,
-    /// The package's time is over.
+    /// The package's time is over, or that of the keys that vouch for it.
     Expired,
+    /// The package is not for what runs here.
+    WrongVersion,
     /// The installer could not write the software.
     Install,
+    /// The software is as it was signed, and cannot be installed as it is.
+    Unfit,
     /// The new software did not prove itself.
     Trial,
     /// The device was reset or told to stop.
@@ -241,16 +282,59 @@ impl Failure {
 }
 
 impl State {
+    /// How many failed packages are remembered: a device sees a few releases a year, and a record
+    /// that is written at each step should be short.
+    pub const FAILED_MAX: usize = 16;
+
     /// The state of a device that was never updated.
     pub fn new(version: &str, manufactured: DateTime<Utc>) -> Self {
         Self {
             running: Running { version: version.into(), package: None },
             floor: None,
             last_update: manufactured,
+            time_floor: manufactured,
+            failed: vec![],
             order: Order::none(manufactured),
             phase: Phase::Idle,
             outcome: Outcome::None,
             works: WorkId(0),
+        }
+    }
+
+    /// What time it is at least, by a clock that may be wrong.
+    pub(super) fn time(&self, wall: DateTime<Utc>) -> DateTime<Utc> {
+        wall.max(self.time_floor)
+    }
+
+    /// A signed end that has passed stays passed, even if the clock is put back. The clock itself is
+    /// not remembered here: one that is wrong for a moment must not rule out all packages for ever.
+    pub(super) fn see_ends(&mut self, offer: &Offer, wall: DateTime<Utc>) {
+        let ends = [offer.use_before, offer.trusted_until].into_iter().flatten();
+        let passed = ends.filter(|end| wall >= *end).max();
+        self.time_floor = self.time_floor.max(passed.unwrap_or_default());
+    }
+
+    /// Remembers a package that failed, if it was its own fault.
+    pub(super) fn remember(&mut self, package: Digest, failure: &Failure) {
+        let own = matches!(
+            failure.kind,
+            FailureKind::Trial | FailureKind::Unfit | FailureKind::Interrupted
+        );
+        if own && !self.failed.iter().any(|failed| failed.package == package) {
+            if self.failed.len() == Self::FAILED_MAX {
+                self.failed.remove(0);
+            }
+            self.failed.push(Failed { package, kind: failure.kind });
+        }
+    }
+
+    /// The package known to come from this source.
+    pub(super) fn known_from(&self, source: &str) -> Option<Digest> {
+        match &self.phase {
+            Phase::Available(stop) | Phase::Staged(stop) if stop.source == source => {
+                Some(stop.offer.package)
+            }
+            _ => None,
         }
     }
 }
@@ -258,7 +342,8 @@ impl State {
 impl Order {
     /// No order at all.
     pub fn none(at: DateTime<Utc>) -> Self {
-        Self { source: String::new(), stage: None, at, waiting: false, asker: String::new() }
+        let (source, asker) = (String::new(), String::new());
+        Self { source, stage: None, at, waiting: false, asker, knows: None }
     }
 }
 

@@ -150,11 +150,13 @@ fn commanded(state: &State, command: Command, rules: &Rules, now: Now) -> Result
         Ask::Reset => Ok(reset(state)),
         Ask::Start(stage) => {
             let source = state.order.source.clone();
-            start(state.clone(), Job { door, asker, source, stage, restarts: 0 }, rules)
+            let knows = state.known_from(&source);
+            start(state.clone(), Job { door, asker, source, stage, restarts: 0, knows }, rules)
         }
         Ask::Schedule { source, stage, at } => {
             let mut next = state.clone();
-            next.order = Order { source, stage, at, waiting: false, asker };
+            let knows = state.known_from(&source);
+            next.order = Order { source, stage, at, waiting: false, asker, knows };
             schedule(state, next, rules, now)
         }
     }
@@ -221,16 +223,27 @@ fn begin(mut next: State, job: Job, rules: &Rules) -> Step {
     };
     next.outcome = Outcome::None;
     match next.phase.clone() {
-        Phase::Staged(stop) if stop.source == job.source && job.stage == Stage::Upgrade => {
+        Phase::Staged(stop) if is_wanted(&stop, &job) && job.stage == Stage::Upgrade => {
             announced(State { phase: Phase::Staged(Stop { job: Some(job), ..stop }), ..next })
         }
         Phase::Available(stop) | Phase::Staged(stop)
-            if stop.source == job.source && job.stage > Stage::Check =>
+            if is_wanted(&stop, &job) && job.stage > Stage::Check =>
         {
             announced(State { phase: Phase::Available(Stop { job: Some(job), ..stop }), ..next })
         }
         _ => working(next, Task::Check { url }, |work| Phase::Checking(Checking { job, work })),
     }
+}
+
+/// Whether a job goes on from here, or has to see anew what there is.
+fn is_wanted(stop: &Stop, job: &Job) -> bool {
+    stop.source == job.source && is_approved(&stop.offer, job)
+}
+
+/// SUIT's update-authorized: to order the software of a source, whatever it may be, is not to approve
+/// of this package; to order it when the device says what there is, is.
+fn is_approved(offer: &Offer, job: &Job) -> bool {
+    !offer.needs_approval || job.stage < Stage::Upgrade || job.knows == Some(offer.package)
 }
 
 /// Enters a phase that waits for a piece of work.
@@ -270,6 +283,12 @@ pub(super) fn ended(mut next: State, phase: Phase, outcome: Outcome) -> Step {
     Step { next, effects: vec![Effect::Notify { terminal: true }, Effect::Tidy { keep }] }
 }
 
+/// A job that ends without its software.
+pub(super) fn failed(mut next: State, update: &Update, failure: Failure) -> Step {
+    next.remember(update.offer.package, &failure);
+    ended(next, Phase::Idle, Outcome::Failed(failure))
+}
+
 fn reported(state: &State, report: Report, rules: &Rules, now: Now) -> Result<Step, Refusal> {
     let next = state.clone();
     let step = match (state.phase.clone(), report) {
@@ -277,9 +296,9 @@ fn reported(state: &State, report: Report, rules: &Rules, now: Now) -> Result<St
             checked(next, job, result, now)
         }
         (Phase::Fetching(update), Report::Fetched(Ok(()))) => fetched(next, update),
-        (Phase::Fetching(_), Report::Fetched(Err(failure)))
-        | (Phase::Installing(_), Report::Installed(Err(failure))) => {
-            ended(next, Phase::Idle, Outcome::Failed(failure))
+        (Phase::Fetching(update), Report::Fetched(Err(failure)))
+        | (Phase::Installing(update), Report::Installed(Err(failure))) => {
+            failed(next, &update, failure)
         }
         (Phase::Installing(update), Report::Installed(Ok(()))) => {
             updating(next, Task::Switch, update, Phase::Switching)
@@ -299,8 +318,11 @@ fn reported(state: &State, report: Report, rules: &Rules, now: Now) -> Result<St
         (Phase::Confirming(update), Report::Confirmed(Ok(()))) => {
             confirmed(next, update.offer, now)
         }
-        (Phase::RollingBack { failure, .. }, Report::RolledBack(Ok(()))) => {
-            ended(next, Phase::Idle, failure.map_or(Outcome::None, Outcome::Failed))
+        (Phase::RollingBack { update, failure: Some(failure) }, Report::RolledBack(Ok(()))) => {
+            failed(next, &update, failure)
+        }
+        (Phase::RollingBack { failure: None, .. }, Report::RolledBack(Ok(()))) => {
+            ended(next, Phase::Idle, Outcome::None)
         }
         // The installer would try for ever if there were anything to go back to.
         (Phase::RollingBack { failure, .. }, Report::RolledBack(Err(hopeless)))
@@ -327,8 +349,10 @@ fn checked(next: State, job: Job, result: Result<Offer, Failure>, now: Now) -> S
         Err(failure) => return ended(next, Phase::Idle, Outcome::Failed(failure)),
     };
     let source = job.source.clone();
-    match (judge(&offer, next.floor.as_ref(), now.wall), job.stage) {
-        (Verdict::Newer, Stage::Check) => {
+    let mut next = next;
+    next.see_ends(&offer, now.wall);
+    match (judge(&offer, &next, now.wall), job.stage) {
+        (Verdict::Newer, stage) if stage == Stage::Check || !is_approved(&offer, &job) => {
             let phase = Phase::Available(Stop { offer, source, job: None });
             ended(next, phase, Outcome::None)
         }
@@ -354,9 +378,11 @@ fn fetched(next: State, Update { offer, job, .. }: Update) -> Step {
 
 /// The one place where the floor rises.
 fn confirmed(mut next: State, offer: Offer, now: Now) -> Step {
-    next.floor = Some(Floor { sequence: offer.sequence, package: offer.package });
+    let Offer { epoch, sequence, package, .. } = offer;
+    next.floor = Some(Floor { epoch, sequence, package });
     next.running = Running { version: offer.version, package: Some(offer.package) };
     next.last_update = now.wall;
+    next.time_floor = next.time(now.wall);
     ended(next, Phase::Idle, Outcome::Success)
 }
 
@@ -391,7 +417,9 @@ fn go_on(
     task: impl FnOnce(Digest) -> Task,
     phase: impl FnOnce(Update) -> Phase,
 ) -> Step {
-    if let Verdict::Refused(failure) = judge(&offer, next.floor.as_ref(), now.wall) {
+    let mut next = next;
+    next.see_ends(&offer, now.wall);
+    if let Verdict::Refused(failure) = judge(&offer, &next, now.wall) {
         return ended(next, Phase::Idle, Outcome::Failed(failure));
     }
     let work = next.works;
@@ -404,6 +432,7 @@ fn reset(state: &State) -> Step {
     let mut next = state.clone();
     next.order = Order::none(state.order.at);
     next.outcome = Outcome::None;
+    next.failed.clear();
     let mut step = match state.phase.clone() {
         Phase::Switching(update)
         | Phase::Trial { update, .. }
@@ -424,6 +453,7 @@ fn scheduled_job(order: &Order, stage: Stage) -> Job {
         source: order.source.clone(),
         stage,
         restarts: 0,
+        knows: order.knows,
     }
 }
 

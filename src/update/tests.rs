@@ -1,5 +1,7 @@
 //! Clocks that are wrong, windows, and ends that nobody wishes for.
 
+mod belief;
+
 use chrono::DateTime;
 
 use super::*;
@@ -28,6 +30,7 @@ fn staged() -> State {
         source: source.clone(),
         stage: Stage::Upgrade,
         restarts: 0,
+        knows: None,
     };
     let offer = Offer {
         package: Digest([1; 32]),
@@ -35,6 +38,10 @@ fn staged() -> State {
         version: "1.1.0".into(),
         size: 1,
         use_before: None,
+        epoch: 0,
+        trusted_until: None,
+        requires: vec![],
+        needs_approval: false,
     };
     state.phase = Phase::Staged(Stop { offer, source, job: Some(job) });
     state

@@ -96,6 +96,11 @@ impl Progress {
         let _ = self.0.done.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
+    /// What was expected is not to be had; this many bytes come in its place.
+    pub fn expect_again(&self, bytes: u64) {
+        self.0.expected.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// The next attempt begins.
     pub fn next_attempt(&self) {
         self.0.attempt.fetch_add(1, Ordering::Relaxed);

@@ -265,6 +265,46 @@ fn an_expired_package_is_not_packed_and_a_later_one_says_when_it_expires() {
 }
 
 #[test]
+fn a_sequence_number_far_in_the_future_takes_a_word_that_it_is_meant() {
+    let workshop = Workshop::new();
+    let far = ["--sequence", "9000000000000000000", "build/readme"];
+    let refused = workshop.pack(&far).refused();
+    assert!(refused.contains("add --far-sequence if it is meant"), "{refused}");
+    workshop.pack(&[&["--far-sequence"], &far[..]].concat()).done();
+}
+
+#[test]
+fn a_patch_and_the_whole_are_packed_for_those_who_may_read_them() {
+    let workshop = Workshop::new();
+    workshop.run(&["keygen", "--device", "--out", "camera"]).done();
+    let old = workshop.path("old");
+    fs::create_dir(&old).unwrap();
+    fs::copy(workshop.path("build/bin/cam"), old.join("cam")).unwrap();
+    let inputs = ["--zstd", "--delta-from", "old", "--encrypt-to", "camera.pub.pem", "build"];
+    workshop.pack(&inputs).done();
+    assert_eq!(workshop.site(), ["cam-1.1.0.tar.delta.enc", "cam-1.1.0.tar.zst.enc", "cam.suit"]);
+    let ways = &workshop.inspect()["components"][0]["ways"];
+    let words = |way: usize| (ways[way]["encoding"].clone(), ways[way]["encrypted"].clone());
+    assert_eq!(words(0), ("delta".into(), true.into()), "{ways}");
+    assert_eq!(words(1), ("zstd".into(), true.into()), "{ways}");
+    assert!(workshop.verify(&[]).done().contains("matches"));
+    for payload in ["site/cam-1.1.0.tar.delta.enc", "site/cam-1.1.0.tar.zst.enc"] {
+        flip(&workshop.path(payload), 50);
+        let refused = workshop.verify(&[]).refused();
+        assert!(refused.contains("was changed after signing"), "{refused}");
+        flip(&workshop.path(payload), 50);
+    }
+    let says = |inputs: &[&str], words: &str| {
+        let refused = workshop.pack(inputs).refused();
+        assert!(refused.contains(words), "{refused}");
+    };
+    says(&["--delta-from", "build/readme", "build"], "is no directory");
+    says(&["--delta-from", "old", "build/readme"], "is no file");
+    says(&["--delta-from", "nothing", "build"], "is no directory");
+    says(&["--encrypt-to", "camera.key.pem", "build"], "this is a private key");
+}
+
+#[test]
 fn mistakes_are_answered_with_what_to_do() {
     let workshop = Workshop::new();
     let says = |ran: Ran, words: &str| {

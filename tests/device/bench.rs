@@ -89,7 +89,7 @@ impl Vendor {
         self.nginx.base.join(&format!("{version}.suit")).unwrap().to_string()
     }
 
-    fn freshen(&self, arguments: &[&str]) {
+    pub(crate) fn freshen(&self, arguments: &[&str]) {
         let output = Command::new(env!("CARGO_BIN_EXE_freshen"))
             .args(arguments)
             .current_dir(self.directory.path())

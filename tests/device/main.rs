@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod belief;
 mod bench;
 #[path = "../fetch/certs.rs"]
 mod certs;
@@ -16,6 +17,8 @@ mod manners;
 mod nginx;
 mod ownership;
 mod side_by_side;
+mod threats;
 mod tool;
 mod trials;
+mod ways;
 mod wire;

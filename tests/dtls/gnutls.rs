@@ -1,10 +1,10 @@
 //! GnuTLS: `gnutls-cli --udp` and `gnutls-serv --udp`; for clients with a pre-shared key the library
 //! itself, see `gnutls_peer.py`.
 
-use freshen::dtls::{Config, Error, PeerIdentity, Suite};
+use freshen::dtls::{Config, Error, Suite};
 
 use crate::driver::{Driver, Event, Server};
-use crate::pki::{IDENTITY, KEY_HEX, Pki, THEIR_UUID};
+use crate::pki::{IDENTITY, KEY_HEX, Pki, assert_theirs};
 use crate::process::{Process, free_address, wait_until_taken};
 
 /// Every suite that GnuTLS knows too: key exchange, cipher and MAC by its names.
@@ -53,13 +53,7 @@ fn gnutls_clients_connect_with_every_suite() {
             let mut client = client(&server, suite, name, KEY_HEX, mtu, &pki);
             let info = server.connected();
             assert_eq!(info.suite, suite);
-            match info.peer {
-                PeerIdentity::Psk(identity) => assert_eq!(identity, IDENTITY.as_bytes()),
-                PeerIdentity::Certificate { uuid, .. } => {
-                    assert_eq!(uuid.unwrap().to_string(), THEIR_UUID);
-                }
-                PeerIdentity::Anonymous => panic!("nobody in particular"),
-            }
+            assert_theirs(&info.peer);
             client.wait_for("echo: hello");
             println!("GnuTLS client {name} mtu {mtu}: connected");
         }

@@ -1,9 +1,9 @@
 //! libcoap, built with OpenSSL and with GnuTLS: a GET over coaps each way.
 
-use freshen::dtls::{ClientPolicy, Config, IdentityRule, PeerIdentity, PreSharedKey, Suite};
+use freshen::dtls::{ClientPolicy, Config, IdentityRule, PreSharedKey, Suite};
 
 use crate::driver::{Driver, Event, Server};
-use crate::pki::{IDENTITY, Pki, THEIR_UUID};
+use crate::pki::{IDENTITY, Pki, assert_theirs};
 use crate::process::{Process, free_address, wait_until_taken};
 
 /// Suites in the order a device of ours would have them.
@@ -36,13 +36,7 @@ fn coap_clients_get_over_psk_and_certificates() {
             let arguments = [&["-v", "7", "-m", "get"], credentials, &[&uri]].concat();
             let mut client = Process::start(program, &arguments, "libcoap3-bin");
             let info = server.connected();
-            match info.peer {
-                PeerIdentity::Psk(identity) => assert_eq!(identity, IDENTITY.as_bytes()),
-                PeerIdentity::Certificate { uuid, .. } => {
-                    assert_eq!(uuid.unwrap().to_string(), THEIR_UUID);
-                }
-                PeerIdentity::Anonymous => panic!("nobody in particular"),
-            }
+            assert_theirs(&info.peer);
             client.wait_for("fresh");
             println!("{program} {credentials:?}: {:?}", info.suite);
         }

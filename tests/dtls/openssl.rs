@@ -3,7 +3,7 @@
 use freshen::dtls::{ClientCertificates, Config, Error, PeerIdentity, Suite};
 
 use crate::driver::{Driver, Event, Server, echo};
-use crate::pki::{IDENTITY, KEY_HEX, Pki, THEIR_UUID};
+use crate::pki::{IDENTITY, KEY_HEX, Pki, assert_theirs};
 use crate::process::{Process, free_address, wait_until_taken};
 
 /// Every suite that OpenSSL knows too, under the name it gives it.
@@ -50,11 +50,7 @@ fn words(list: &[String]) -> Vec<&str> {
 fn client_talks(server: &Server, suite: Suite, client: &mut Process) {
     let info = server.connected();
     assert_eq!(info.suite, suite);
-    match info.peer {
-        PeerIdentity::Psk(identity) => assert_eq!(identity, IDENTITY.as_bytes()),
-        PeerIdentity::Certificate { uuid, .. } => assert_eq!(uuid.unwrap().to_string(), THEIR_UUID),
-        PeerIdentity::Anonymous => panic!("nobody in particular"),
-    }
+    assert_theirs(&info.peer);
     client.say("hello\n");
     client.wait_for("echo: hello");
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use freshen::dtls::{
-    Anchor, ClientCertificates, ClientPolicy, IdentityRule, OwnCertificate, Policy, PreSharedKey,
-    Suite,
+    Anchor, ClientCertificates, ClientPolicy, IdentityRule, OwnCertificate, PeerIdentity, Policy,
+    PreSharedKey, Suite,
 };
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -116,6 +116,15 @@ impl Pki {
             server_identity: IdentityRule::OcfDevice(THEIR_UUID.parse().unwrap()),
             keep_secrets: false,
         }
+    }
+}
+
+/// That the peer proved to be the program, by its key or its certificate.
+pub(crate) fn assert_theirs(peer: &PeerIdentity) {
+    match peer {
+        PeerIdentity::Psk(identity) => assert_eq!(identity, IDENTITY.as_bytes()),
+        PeerIdentity::Certificate { uuid, .. } => assert_eq!(uuid.unwrap().to_string(), THEIR_UUID),
+        PeerIdentity::Anonymous => panic!("nobody in particular"),
     }
 }
 

@@ -97,6 +97,8 @@ fn release(dir: &Path, version: u64) -> (Verified<Manifest>, std::path::PathBuf)
         version: format!("{version}.0.0"),
         identity,
         use_before: None,
+        requires: vec![],
+        needs_approval: false,
         components,
     };
     let key = key(dir);

@@ -5,13 +5,13 @@ use std::ops::Range;
 use chrono::DateTime;
 use ciborium::Value;
 use freshen::package::{
-    Algorithm, Component, Description, Digest, Format, Identity, Manifest, Refusal, Source, Trust,
-    Verified, verify,
+    Algorithm, Coding, Component, Description, Digest, Encoding, EncryptionInfo, Format, Identity,
+    Manifest, Refusal, Source, Trust, Verified, VersionMatch, Way, verify,
 };
 
 use crate::draft::{
     Draft, FETCH, INSTALL, OVERRIDE, PAYLOAD, TEXT, VALIDATE, array, bytes, commands, encode,
-    identity, int, map, sign1, sign1_with, text, wrapped,
+    identity, int, map, sign1, sign1_with, tag, text, wrapped,
 };
 use crate::foreign;
 use crate::keys::{ED25519, EDDSA, ES256, ESP256, Key};
@@ -63,6 +63,8 @@ pub(crate) fn descriptions() -> Vec<(&'static str, Description)> {
         version: "1.2.3".into(),
         identity: identity(),
         use_before: None,
+        requires: vec![],
+        needs_approval: false,
         components: vec![component(&["app"], uri("app.bin"))],
     };
     let with = |change: &dyn Fn(&mut Description)| {
@@ -92,6 +94,45 @@ pub(crate) fn descriptions() -> Vec<(&'static str, Description)> {
                 d.components = (0..16).map(id).collect();
             }),
         ),
+        (
+            "conditions",
+            with(&|d| {
+                d.needs_approval = true;
+                d.requires = [">=1.0", "<2-rc.1"]
+                    .map(|text| VersionMatch::from_text(text).unwrap())
+                    .to_vec();
+            }),
+        ),
+        (
+            "mirrors",
+            with(&|d| d.components[0].source = Source::Ways(vec![plain_way("a"), plain_way("b")])),
+        ),
+        (
+            "encrypted",
+            with(&|d| {
+                let way = coded_way("app.enc", Encoding::Identity, true);
+                d.components[0].source = Source::Ways(vec![way]);
+            }),
+        ),
+        (
+            "delta",
+            with(&|d| {
+                let precursor = Digest::of(b"the old software");
+                let delta = coded_way("app.delta", Encoding::Delta { precursor }, false);
+                let whole = coded_way("app.zst", Encoding::Zstd, false);
+                d.components[0].source = Source::Ways(vec![delta, whole]);
+            }),
+        ),
+        (
+            "encrypted delta beside a plain component",
+            with(&|d| {
+                let precursor = Digest::of(b"the old software");
+                let ways = [Encoding::Delta { precursor }, Encoding::Zstd, Encoding::Identity]
+                    .map(|encoding| coded_way("app.enc", encoding, true));
+                d.components[0].source = Source::Ways(ways.to_vec());
+                d.components.push(component(&["cfg"], uri("cfg.bin")));
+            }),
+        ),
         ("use-before", with(&|d| d.use_before = DateTime::from_timestamp(4_000_000_000, 0))),
         ("pre-release", with(&|d| d.version = "2.0-rc.1".into())),
         ("large", with(&|d| (d.sequence, d.components[0].size) = (u64::MAX, 5 << 30))),
@@ -110,6 +151,29 @@ pub(crate) fn descriptions() -> Vec<(&'static str, Description)> {
             }),
         ),
     ]
+}
+
+fn plain_way(uri: &str) -> Way {
+    Way { uri: uri.to_owned(), coding: None }
+}
+
+fn coded_way(uri: &str, encoding: Encoding, encrypted: bool) -> Way {
+    let info = || EncryptionInfo::read(&encode(&encryption_info())).unwrap();
+    let encryption = encrypted.then(info);
+    let coding = Coding { digest: Digest::of(b"coded"), size: 5, encryption, encoding };
+    Way { uri: uri.to_owned(), coding: Some(coding) }
+}
+
+/// Encrypted for two devices that nobody has. The same in every run.
+pub(crate) fn encryption_info() -> Value {
+    let recipient = |n: u8| {
+        let key = map([(1, int(2)), (-1, int(1)), (-2, bytes([n; 32])), (-3, bytes([n; 32]))]);
+        let protected = wrapped(&map([(1, int(-29))]));
+        array([protected, map([(4, bytes([n; 8])), (-1, key)]), bytes([n; 24])])
+    };
+    let protected = wrapped(&map([(1, int(1))]));
+    let recipients = array([recipient(1), recipient(2)]);
+    tag(96, array([protected, map([(5, bytes([7; 12]))]), Value::Null, recipients]))
 }
 
 fn ours() -> Vec<Good> {

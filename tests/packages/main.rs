@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod codings;
+mod conditions;
 mod corpus;
 mod draft;
 mod flips;
@@ -13,3 +15,4 @@ mod oracles;
 mod tree;
 mod trust;
 mod vectors;
+mod ways;

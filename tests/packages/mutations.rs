@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use freshen::package::{Algorithm, Digest, Format, Identity, Manifest, Refusal, Source, inspect};
+use freshen::package::{
+    Algorithm, Coding, Digest, Encoding, Format, Identity, Manifest, Refusal, Source, inspect,
+};
 
 use crate::corpus::{Good, corpus};
 use crate::draft::sign1;
@@ -94,7 +96,9 @@ fn no_mutation_is_wrongly_accepted_or_panics() {
 fn signed(manifest: &Manifest) -> Manifest {
     let mut signed = manifest.clone();
     for component in &mut signed.components {
-        component.source = Source::Integrated(vec![]);
+        if !matches!(component.source, Source::Ways(_)) {
+            component.source = Source::Integrated(vec![]);
+        }
     }
     signed
 }
@@ -132,9 +136,15 @@ fn check(manifest: &Manifest, identity: &Identity, envelope: &[u8]) -> Result<()
                     && Digest::of(payload) == component.digest;
                 demand(matches, "its integrated payloads match")?;
             }
-            Source::Uri(uri) => {
-                let visible = uri.bytes().all(|byte| byte.is_ascii_graphic());
-                demand(visible && !uri.is_empty() && !uri.starts_with('#'), "its URIs are URIs")?;
+            Source::Uri(uri) => demand(is_uri(uri), "its URIs are URIs")?,
+            Source::Ways(ways) => {
+                demand((1..=8).contains(&ways.len()), "its ways are counted")?;
+                demand(ways.iter().all(|way| is_uri(&way.uri)), "its URIs are URIs")?;
+                let odd = |coding: &Coding| {
+                    coding.encryption.is_none() && coding.encoding == Encoding::Identity
+                };
+                let odd = ways.iter().any(|way| way.coding.as_ref().is_some_and(odd));
+                demand(!odd, "its codings change something")?;
             }
         }
         let bounded = !matches!(component.format, Format::TarZstd { .. })
@@ -142,6 +152,10 @@ fn check(manifest: &Manifest, identity: &Identity, envelope: &[u8]) -> Result<()
         demand(bounded, "its formats were signed")?;
     }
     demand(inspect(envelope).is_ok_and(|seen| seen.manifest == *manifest), "inspect agrees")
+}
+
+fn is_uri(uri: &str) -> bool {
+    uri.bytes().all(|byte| byte.is_ascii_graphic()) && !uri.is_empty() && !uri.starts_with('#')
 }
 
 /// Whether it has a text section or an inventory: signed, but never read by a device.
@@ -197,7 +211,36 @@ fn mutate(tree: &mut Node, random: &mut Random) {
 /// Codes of commands, parameters and members, limits and their neighbours.
 fn number(value: u64, random: &mut Random) -> u64 {
     let near = [value.wrapping_add(1), value.wrapping_sub(1), value << 1, value >> 1, !value];
-    let known = [0, 1, 2, 3, 4, 7, 12, 14, 15, 16, 17, 20, 21, 23, 24, 32, 255, 256, 512, 1 << 32];
+    let known = [
+        0,
+        1,
+        2,
+        3,
+        4,
+        7,
+        12,
+        14,
+        15,
+        16,
+        17,
+        19,
+        20,
+        21,
+        23,
+        24,
+        27,
+        28,
+        32,
+        96,
+        255,
+        256,
+        257,
+        258,
+        259,
+        260,
+        512,
+        1 << 32,
+    ];
     if random.below(2) == 0 { random.pick(&near) } else { random.pick(&known) }
 }
 

@@ -153,6 +153,7 @@ fn ours(good: &Good) -> Vec<(String, String)> {
         .map(|(index, component)| {
             let uri = match &component.source {
                 Source::Uri(uri) => uri.clone(),
+                Source::Ways(ways) => ways[0].uri.clone(),
                 Source::Integrated(_) if good.name.contains("any URI") => "app.bin".to_owned(),
                 Source::Integrated(_) if good.name.contains("severed") => "app.bin".to_owned(),
                 Source::Integrated(_) => format!("#{index}"),
@@ -165,7 +166,7 @@ fn ours(good: &Good) -> Vec<(String, String)> {
 }
 
 /// What dress-up 0.1.1 does not do: the end of an envelope's name, and its verdict.
-const DRESS_UP_DISAGREES: [(&str, &str); 8] = [
+const DRESS_UP_DISAGREES: [(&str, &str); 12] = [
     // "No severables": the member's digest is where it wants a byte string.
     ("severed install", "UnexpectedCbor"),
     ("severed install and text", "UnexpectedCbor"),
@@ -174,6 +175,11 @@ const DRESS_UP_DISAGREES: [(&str, &str); 8] = [
     // Our private parameters are private.
     (", tar", "UnsupportedParameter { parameter: -256 }"),
     (", zstd", "UnsupportedParameter { parameter: -256 }"),
+    // Extensions that it does not know.
+    (", conditions", "UnsupportedParameter { parameter: 28 }"),
+    (", encrypted", "UnsupportedParameter { parameter: 19 }"),
+    (", delta", "UnsupportedParameter { parameter: -258 }"),
+    ("encrypted delta beside a plain component", "UnsupportedParameter { parameter: 19 }"),
     // Conditions it does not know end in `todo!()`.
     (", use-before", "panicked"),
     (", everything", "panicked"),

@@ -21,7 +21,8 @@ fn trust(keys: &[u8], threshold: usize) -> Trust {
 }
 
 fn set(version: u64, roots: Trust, packages: Trust) -> TrustSet {
-    TrustSet { version, expires: DateTime::from_timestamp(4_000_000_000, 0), roots, packages }
+    let expires = DateTime::from_timestamp(4_000_000_000, 0);
+    TrustSet { version, expires, epoch: 0, roots, packages }
 }
 
 fn signed(set: &TrustSet, keys: &[u8]) -> Vec<u8> {
@@ -87,6 +88,20 @@ fn a_revoked_key_signs_no_packages_any_more() {
     let second = set(2, first().roots, trust(&[11], 1));
     let second = verify_trust_set(&signed(&second, &[1, 3]), &first()).unwrap();
     assert_eq!(verify(&envelope, &second.packages, &identity()), Err(Refusal::Signature));
+}
+
+#[test]
+fn an_epoch_grows_only_where_all_package_keys_are_new() {
+    let next = |epoch, keys: &[u8]| TrustSet { epoch, ..set(2, first().roots, trust(keys, 1)) };
+    let taken = |from: &TrustSet, set: TrustSet| {
+        verify_trust_set(&signed(&set, &[1, 2]), from).map(|taken| taken.epoch)
+    };
+    assert_eq!(taken(&first(), next(1, &[13])), Ok(1));
+    assert_eq!(taken(&first(), next(7, &[13, 14])), Ok(7));
+    assert_eq!(taken(&first(), next(1, &[11, 13])), Err(Refusal::TrustEpoch));
+    let later = TrustSet { epoch: 2, ..first() };
+    assert_eq!(taken(&later, next(2, &[11])), Ok(2));
+    assert_eq!(taken(&later, next(1, &[13])), Err(Refusal::TrustEpoch));
 }
 
 #[test]

@@ -62,6 +62,34 @@ fn every_limit_is_listed_with_the_test_that_fills_it() {
             assert!(listed.contains(name), "{name} of {} is not listed", path.display());
         }
     }
+    only_tests_that_exist(&listed, &tests);
+}
+
+#[test]
+fn every_limit_of_the_sockets_is_listed() {
+    let mut tests = BTreeSet::new();
+    let section = section("limits.md", "Datagrams");
+    let listed = quoted(&section);
+    for file in fs::read_dir(format!("{ROOT}/src/net")).unwrap() {
+        let path = file.unwrap().path();
+        let source = fs::read_to_string(&path).unwrap();
+        let names = source.split("fn ").skip(1).map(|rest| rest.split('(').next().unwrap());
+        tests.extend(names.map(str::to_owned));
+        for line in source.lines() {
+            let line = line.strip_prefix("pub ").unwrap_or(line);
+            let Some(name) = line.strip_prefix("const ").and_then(|it| it.split(':').next()) else {
+                continue;
+            };
+            let is_limit =
+                name.ends_with("_MAX") || name.ends_with("BUFFER_BYTES") || name == "BATCH";
+            assert!(!is_limit || listed.contains(name), "{name} of {} is missing", path.display());
+        }
+    }
+    let table = section.lines().filter(|line| line.starts_with("| "));
+    table.for_each(|row| only_tests_that_exist(&quoted(row), &tests));
+}
+
+fn only_tests_that_exist(listed: &BTreeSet<&str>, tests: &BTreeSet<String>) {
     let shown = |name: &&&str| name.starts_with(|first: char| first.is_lowercase());
     for name in listed.iter().filter(shown).filter(|name| !name.contains(['/', ':'])) {
         assert!(tests.contains(*name), "no such test: {name}");

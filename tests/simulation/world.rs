@@ -195,7 +195,17 @@ impl World {
         );
         let use_before = self.chance(8).then(|| self.wall + TimeDelta::minutes(10));
         let version = format!("{sequence}.0-{health:?}");
-        let offer = Offer { package: digest, sequence, version, size: 1000, use_before };
+        let offer = Offer {
+            package: digest,
+            sequence,
+            version,
+            size: 1000,
+            use_before,
+            epoch: 0,
+            trusted_until: None,
+            requires: vec![],
+            needs_approval: false,
+        };
         self.note(format!("published {url}: {offer:?}"));
         self.releases.insert(url.into(), Release { offer, health });
     }

@@ -310,3 +310,17 @@ fn identifiers_are_texts() {
     let pstat = value(&bench.ask(get("/oic/sec/pstat")).unwrap());
     assert_eq!(member(&pstat, "rowneruuid"), Uuid::nil().to_string().into());
 }
+
+#[test]
+fn only_what_can_be_watched_says_how_long_it_is_fresh() {
+    let bench = Bench::new();
+    let max_age = |request| bench.ask(request).unwrap().options.uint(option::MAX_AGE);
+    for path in [SWU, "/oic/sec/pstat", "/updatestatus"] {
+        assert_eq!(max_age(get(path)), Some(WATCHED_FRESH_S), "{path}");
+    }
+    assert_eq!(max_age(get("/oic/d")), None);
+    // What answers a change cannot be kept.
+    let at = "2026-02-01T00:00:00Z";
+    let order = cbor!({"purl" => "https://v/a", "swupdateaction" => "upgrade", "updatetime" => at});
+    assert_eq!(max_age(post(SWU, order.unwrap())), None);
+}

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dimpl::{Config, ConfigBuilder, Dtls, DtlsCertificate, Output, PskResolver};
-use freshen::dtls::{PeerIdentity, Suite};
+use freshen::dtls::Suite;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::driver::{Driver, Event, Server};
-use crate::pki::{IDENTITY, KEY, Pki, THEIR_UUID};
+use crate::pki::{IDENTITY, KEY, Pki, assert_theirs};
 use crate::process::PATIENCE;
 
 const SUITES: [Suite; 2] = [Suite::EcdheEcdsaAes128GcmSha256, Suite::PskAes128Ccm8];
@@ -125,13 +125,7 @@ fn dimpl_connects_to_our_server() {
         peer.until(&Said::Connected);
         let info = server.connected();
         assert_eq!(info.suite, suite);
-        match info.peer {
-            PeerIdentity::Psk(identity) => assert_eq!(identity, IDENTITY.as_bytes()),
-            PeerIdentity::Certificate { uuid, .. } => {
-                assert_eq!(uuid.unwrap().to_string(), THEIR_UUID);
-            }
-            PeerIdentity::Anonymous => panic!("nobody in particular"),
-        }
+        assert_theirs(&info.peer);
         peer.dtls.send_application_data(b"hello").unwrap();
         peer.until(&Said::Data(b"echo: hello".to_vec()));
     }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use freshen::dtls::{PeerIdentity, Suite};
+use freshen::dtls::Suite;
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -14,7 +14,7 @@ use webrtc_dtls::conn::DTLSConn;
 use webrtc_dtls::crypto::Certificate;
 
 use crate::driver::{Driver, Event, Server};
-use crate::pki::{IDENTITY, KEY, Pki, THEIR_UUID};
+use crate::pki::{IDENTITY, KEY, Pki, assert_theirs};
 use crate::process::PATIENCE;
 
 /// The suites that both know.
@@ -102,13 +102,7 @@ fn webrtc_dtls_connects_to_our_server() {
         runtime.block_on(talk);
         let info = server.connected();
         assert_eq!(info.suite, suite);
-        match info.peer {
-            PeerIdentity::Psk(identity) => assert_eq!(identity, IDENTITY.as_bytes()),
-            PeerIdentity::Certificate { uuid, .. } => {
-                assert_eq!(uuid.unwrap().to_string(), THEIR_UUID);
-            }
-            PeerIdentity::Anonymous => panic!("nobody in particular"),
-        }
+        assert_theirs(&info.peer);
     }
 }
 
