@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::Error;
 use super::address::{self, CANCEL_POLL};
-use super::fetcher::Way;
 use super::policy::{Scheme, Target};
+use super::way::Way;
 use crate::clock;
 use crate::coap::Peer;
 use crate::dtls::{self, ClientPolicy, Config, Endpoint, IdentityRule, Output, Path, SessionId};

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::address::CANCEL_POLL;
 use super::channel::Channel;
-use super::fetcher::Way;
 use super::pace::{Bandwidth, Patience, TooSlow};
 use super::partial::Partial;
 use super::policy::Target;
 use super::retry::Failure;
+use super::way::Way;
 use super::wire;
 use super::{Error, Fetched};
 use crate::clock;

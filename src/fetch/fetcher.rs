@@ -12,6 +12,7 @@ use super::https::Https;
 use super::partial::{self, Opened, Partial, Signed};
 use super::policy::{self, Scheme, Target};
 use super::retry::{Failure, Retry};
+use super::way::{Fetched, Way};
 use super::wire;
 use super::{Error, Settings};
 use crate::clock;
@@ -25,15 +26,6 @@ pub struct Fetcher {
     settings: Settings,
     lookup: Lookup,
     https: Https,
-}
-
-/// An envelope and where it finally came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fetched {
-    /// The envelope, not verified.
-    pub bytes: Vec<u8>,
-    /// What the payloads' URIs are relative to.
-    pub final_url: Url,
 }
 
 impl Fetcher {
@@ -253,14 +245,6 @@ impl Fetcher {
         let Self { settings, lookup, https } = self;
         Way { settings, lookup: *lookup, https, cancel }
     }
-}
-
-/// What it takes to go anywhere.
-pub(super) struct Way<'a> {
-    pub(super) settings: &'a Settings,
-    pub(super) lookup: Lookup,
-    pub(super) https: &'a Https,
-    pub(super) cancel: &'a Cancel,
 }
 
 /// Nothing that another server could help with.

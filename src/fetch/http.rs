@@ -1,10 +1,10 @@
 //! Envelopes and payloads over http: what to ask for, and whether what comes follows what is there.
 
-use super::fetcher::Way;
 use super::https::{self, Answer, Ask};
 use super::partial::{BUFFER_BYTES, Partial, Tag};
 use super::policy::Target;
 use super::retry::Failure;
+use super::way::Way;
 use super::{Error, Fetched};
 use crate::clock;
 use crate::clock::Instant;

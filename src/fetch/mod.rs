@@ -18,10 +18,12 @@ mod partial;
 mod policy;
 mod retry;
 mod settings;
+mod way;
 mod wire;
 
 pub use address::{Lookup, system_lookup};
 pub use error::Error;
-pub use fetcher::{Fetched, Fetcher};
+pub use fetcher::Fetcher;
 pub use https::REDIRECTS_MAX;
 pub use settings::{Limits, Roots, Settings};
+pub use way::Fetched;
