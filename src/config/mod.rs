@@ -10,7 +10,6 @@ mod raw;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,6 +20,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::install;
+use crate::ocf::security::{Method, Secret};
 use crate::update::Window;
 
 /// The longest file read, here and for each key or certificate, bytes. The public roots of a
@@ -72,17 +72,6 @@ pub struct Listen {
     pub multicast: bool,
     /// Whether it serves everyone without asking who they are. All addresses are loopback ones then.
     pub insecure: bool,
-}
-
-/// A way to take ownership (OCF Security, clause 7.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// Just works: whoever comes first.
-    JustWorks,
-    /// A random PIN that the device shows.
-    RandomPin,
-    /// A certificate from the manufacturer.
-    ManufacturerCertificate,
 }
 
 /// How the device may be taken into ownership.
@@ -204,28 +193,6 @@ pub enum InstallKind {
     File(PathBuf),
     /// Wherever a program of the system puts it.
     Program(Box<install::Program>),
-}
-
-/// Bytes that must not be shown: they print as `Secret`, and are wiped when dropped.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<Vec<u8>>);
-
-impl Secret {
-    /// Takes care of these bytes.
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
-    }
-
-    /// The bytes. Handle with care.
-    pub fn expose(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
-    }
 }
 
 /// What the command line says about the configuration; it wins over the file.

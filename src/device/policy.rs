@@ -15,14 +15,6 @@ use crate::ocf::security::{Credential, Method, OnboardingState, Security, Usage}
 /// (OCF Security 7.3.5).
 pub(super) const PIN_IDENTITY: &[u8] = b"oic.sec.doxm.rdp";
 
-/// OCF's suites with certificates, the preferred one first.
-const CERTIFICATE_SUITES: [Suite; 4] = [
-    Suite::EcdheEcdsaAes128Ccm8,
-    Suite::EcdheEcdsaAes128Ccm,
-    Suite::EcdheEcdsaAes256Ccm8,
-    Suite::EcdheEcdsaAes256Ccm,
-];
-
 /// What the configuration gives: those whom it names, and the manufacturer's certificate.
 pub(super) struct Configured {
     /// The policy while nobody owns the device.
@@ -88,7 +80,7 @@ impl Configured {
                 policy.certificate = Some(manufacturer.clone());
                 policy.client_certificates = ClientCertificates::NotAsked;
                 let missing = |suite: &Suite| !self.named.suites.contains(suite);
-                policy.suites.extend(CERTIFICATE_SUITES.into_iter().filter(missing));
+                policy.suites.extend(Suite::OCF_WITH_CERTIFICATES.into_iter().filter(missing));
             }
             _ => {}
         }
@@ -115,7 +107,7 @@ fn owned(security: &Security, now: Now) -> Policy {
     }
     policy.suites.push(Suite::EcdhePskAes128CbcSha256);
     if policy.certificate.is_some() {
-        policy.suites.extend(CERTIFICATE_SUITES);
+        policy.suites.extend(Suite::OCF_WITH_CERTIFICATES);
     }
     policy.suites.push(Suite::PskAes128Ccm8);
     policy
@@ -173,7 +165,7 @@ pub(super) fn uuid_of(identity: &[u8]) -> Option<Uuid> {
 fn named(credentials: &Credentials) -> Result<Policy, Error> {
     let mut policy = Policy::default();
     if !credentials.psk.is_empty() {
-        policy.suites.extend([Suite::EcdhePskAes128CbcSha256, Suite::PskAes128Ccm8]);
+        policy.suites.extend(Suite::WITH_KEYS);
     }
     policy.psks = credentials
         .psk
@@ -186,8 +178,7 @@ fn named(credentials: &Credentials) -> Result<Policy, Error> {
         policy.anchors = anchors;
         policy.client_certificates = ClientCertificates::Required;
         policy.client_identity = IdentityRule::ChainOnly;
-        policy.suites.extend(CERTIFICATE_SUITES);
-        policy.suites.extend([Suite::EcdheEcdsaAes128GcmSha256, Suite::EcdheEcdsaAes128CbcSha256]);
+        policy.suites.extend(Suite::WITH_CERTIFICATES);
     }
     Ok(policy)
 }
@@ -200,15 +191,14 @@ pub(super) fn of_downloads(
     let mut policy = ClientPolicy::default();
     if let Ca::Pem(pem) = &update.ca {
         policy.anchors = Anchor::from_pem(pem.as_bytes()).map_err(Error::Credentials)?;
-        policy.suites.extend(CERTIFICATE_SUITES);
-        policy.suites.extend([Suite::EcdheEcdsaAes128GcmSha256, Suite::EcdheEcdsaAes128CbcSha256]);
+        policy.suites.extend(Suite::WITH_CERTIFICATES);
         if let Some(certified) = &credentials.certificate {
             policy.certificate = Some(certificate(certified).map_err(Error::Credentials)?.0);
         }
     }
     if let Some(psk) = &update.coaps_psk {
         policy.psk = Some(PreSharedKey::new(psk.identity.as_bytes(), psk.key.expose()));
-        policy.suites.extend([Suite::EcdhePskAes128CbcSha256, Suite::PskAes128Ccm8]);
+        policy.suites.extend(Suite::WITH_KEYS);
     }
     Ok(policy)
 }

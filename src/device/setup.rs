@@ -19,7 +19,7 @@ use crate::fetch::{self, Fetcher, Roots};
 use crate::install::{self, Installer};
 use crate::net::{self, Service, Sockets};
 use crate::ocf::About;
-use crate::ocf::security::{self, Fresh, Security};
+use crate::ocf::security::{self, Fresh, Secret, Security};
 use crate::package::{self, DecryptionKey, KeyError, Trust};
 use crate::store::{self, Found, Ledger};
 use crate::update::{self, Failure, FailureKind, Floor, Outcome, Rules, State};
@@ -159,7 +159,7 @@ fn bench(settings: &Settings, directory: &Path) -> Result<Bench, Error> {
     })
 }
 
-fn decryption_key(pem: &config::Secret) -> Result<DecryptionKey, Error> {
+fn decryption_key(pem: &Secret) -> Result<DecryptionKey, Error> {
     let wrong = || Error::DecryptionKey(KeyError::NoDecryptionKey);
     let pem = std::str::from_utf8(pem.expose()).map_err(|_| wrong())?;
     DecryptionKey::from_pem(pem).map_err(Error::DecryptionKey)
@@ -206,13 +206,7 @@ fn ownership(
     directory: &Path,
     identity: &Identity,
 ) -> Result<(Ledger, Security, security::Rules), Error> {
-    let method = |method: &config::Method| match method {
-        config::Method::JustWorks => security::Method::JustWorks,
-        config::Method::RandomPin => security::Method::RandomPin,
-        config::Method::ManufacturerCertificate => security::Method::ManufacturerCertificate,
-    };
-    let rules =
-        security::Rules { methods: settings.onboarding.methods.iter().map(method).collect() };
+    let rules = security::Rules { methods: settings.onboarding.methods.clone() };
     let (ledger, found) = Ledger::open(directory, "security")?;
     let state = match &found {
         Found::Nothing => {

@@ -26,6 +26,32 @@ pub enum Suite {
 }
 
 impl Suite {
+    /// The suites with certificates, the preferred one first.
+    pub const WITH_CERTIFICATES: [Self; 6] = [
+        Self::EcdheEcdsaAes128Ccm8,
+        Self::EcdheEcdsaAes128Ccm,
+        Self::EcdheEcdsaAes256Ccm8,
+        Self::EcdheEcdsaAes256Ccm,
+        Self::EcdheEcdsaAes128GcmSha256,
+        Self::EcdheEcdsaAes128CbcSha256,
+    ];
+
+    /// Those of them that OCF names (OCF Security 11.3); the others are for CoAP at large.
+    pub const OCF_WITH_CERTIFICATES: [Self; 4] = [
+        Self::EcdheEcdsaAes128Ccm8,
+        Self::EcdheEcdsaAes128Ccm,
+        Self::EcdheEcdsaAes256Ccm8,
+        Self::EcdheEcdsaAes256Ccm,
+    ];
+
+    /// The suites with a pre-shared key: OCF's, then CoAP's.
+    pub const WITH_KEYS: [Self; 2] = [Self::EcdhePskAes128CbcSha256, Self::PskAes128Ccm8];
+
+    /// Whether both sides, or the server alone, prove themselves by a certificate.
+    pub fn has_certificates(self) -> bool {
+        self.exchange() == Exchange::EcdheEcdsa
+    }
+
     /// The number on the wire.
     pub fn code(self) -> u16 {
         self as u16
@@ -33,7 +59,7 @@ impl Suite {
 
     /// The suite with this number, if it is one of ours.
     pub fn from_code(code: u16) -> Option<Self> {
-        ALL.iter().copied().find(|suite| suite.code() == code)
+        ALL.into_iter().find(|suite| suite.code() == code)
     }
 
     pub(super) fn exchange(self) -> Exchange {

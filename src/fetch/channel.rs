@@ -28,7 +28,8 @@ struct Secure {
     dtls: Endpoint,
     path: Path,
     session: SessionId,
-    /// What has come and nobody has taken: a datagram may hold several records.
+    /// What has come and nobody has taken: the records of one datagram, and no more is read before they
+    /// are gone.
     come: VecDeque<Vec<u8>>,
     end: Option<End>,
 }

@@ -12,6 +12,21 @@ fn at(wall: &str) -> Now {
     Now { wall: wall.parse().unwrap(), mono: Instant::ZERO }
 }
 
+/// Of a package with this number.
+fn offer(sequence: u64) -> Offer {
+    Offer {
+        package: Digest([sequence as u8; 32]),
+        sequence,
+        version: format!("{sequence}.0"),
+        size: 1,
+        use_before: None,
+        epoch: 0,
+        trusted_until: None,
+        requires: vec![],
+        needs_approval: false,
+    }
+}
+
 fn waiting_for(time: &str) -> State {
     let mut state = State::new("1.0.0", DateTime::UNIX_EPOCH);
     state.order.stage = Some(Stage::Upgrade);
@@ -32,18 +47,7 @@ fn staged() -> State {
         restarts: 0,
         knows: None,
     };
-    let offer = Offer {
-        package: Digest([1; 32]),
-        sequence: 1,
-        version: "1.1.0".into(),
-        size: 1,
-        use_before: None,
-        epoch: 0,
-        trusted_until: None,
-        requires: vec![],
-        needs_approval: false,
-    };
-    state.phase = Phase::Staged(Stop { offer, source, job: Some(job) });
+    state.phase = Phase::Staged(Stop { offer: offer(1), source, job: Some(job) });
     state
 }
 

@@ -189,7 +189,9 @@ fn a_payload_comes_from_a_mirror_when_it_is_not_beside_its_envelope() {
 #[test]
 #[ignore = "wants two versions of something real"]
 fn two_real_versions() {
-    let [old, new] = ["FRESHEN_OLD", "FRESHEN_NEW"].map(|name| std::env::var(name).unwrap());
+    let [old, new] = ["FRESHEN_OLD", "FRESHEN_NEW"].map(|name| {
+        std::env::var(name).unwrap_or_else(|_| panic!("{name} has to name a directory; see above"))
+    });
     let vendor = Vendor::new();
     let first = pack(&vendor, "1.1.0", "1", &["--zstd", &old]);
     let second = pack(&vendor, "1.2.0", "2", &["--zstd", "--delta-from", &old, &new]);

@@ -11,6 +11,16 @@ use crate::process::{Process, free_address, wait_until_taken};
 const SUITES: [(Suite, &str); 2] =
     [(Suite::EcdhePskAes128CbcSha256, "c037"), (Suite::EcdhAnonAes128CbcSha256, "ff00")];
 
+/// What makes OpenSSL speak 0xC037 with our key.
+const WITH_KEY: [&str; 6] = [
+    "-psk_identity",
+    IDENTITY,
+    "-psk",
+    KEY_HEX,
+    "-cipher",
+    "ECDHE-PSK-AES128-CBC-SHA256:@SECLEVEL=0",
+];
+
 fn adversary(role: &str, port: u16, suite: &str, lie: &str) -> Process {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/dtls/adversary.py");
     let port = port.to_string();
@@ -31,19 +41,8 @@ fn server(pki: &Pki, suite: Suite) -> Server {
 fn the_adversary_itself_agrees_with_openssl() {
     let address = free_address();
     let accept = address.to_string();
-    let arguments = [
-        "s_server",
-        "-dtls1_2",
-        "-accept",
-        &accept,
-        "-nocert",
-        "-psk_identity",
-        IDENTITY,
-        "-psk",
-        KEY_HEX,
-        "-cipher",
-        "ECDHE-PSK-AES128-CBC-SHA256:@SECLEVEL=0",
-    ];
+    let arguments =
+        [&["s_server", "-dtls1_2", "-accept", &accept, "-nocert"][..], &WITH_KEY].concat();
     for lie in ["", "bad-finished"] {
         let mut openssl = Process::start("openssl", &arguments, "openssl");
         wait_until_taken(address);
@@ -63,18 +62,7 @@ fn the_adversary_itself_agrees_with_openssl() {
     let mut server = adversary("server", address.port(), "c037", "");
     wait_until_taken(address);
     let connect = address.to_string();
-    let arguments = [
-        "s_client",
-        "-dtls1_2",
-        "-connect",
-        &connect,
-        "-psk_identity",
-        IDENTITY,
-        "-psk",
-        KEY_HEX,
-        "-cipher",
-        "ECDHE-PSK-AES128-CBC-SHA256:@SECLEVEL=0",
-    ];
+    let arguments = [&["s_client", "-dtls1_2", "-connect", &connect][..], &WITH_KEY].concat();
     let mut openssl = Process::start("openssl", &arguments, "openssl");
     openssl.wait_for("Cipher is ECDHE-PSK-AES128-CBC-SHA256");
     openssl.say("hello\n");
@@ -170,10 +158,7 @@ fn our_client_connects_to_an_honest_server_and_refuses_a_liar() {
         let (session, info) = driver.connect(address, pki.client(suite));
         assert_eq!(info.suite, suite);
         driver.say(session, b"hello");
-        driver.until("echo", |event| match event {
-            Event::Data(_, heard) => (heard == b"echo: hello").then_some(()),
-            _ => None,
-        });
+        driver.hear(b"echo: hello");
         server.wait_for("hello");
 
         for (lie, error) in [

@@ -114,6 +114,14 @@ impl Driver {
         })
     }
 
+    /// Waits for application data that is this.
+    pub(crate) fn hear(&mut self, wanted: &[u8]) {
+        self.until("answer", |event| match event {
+            Event::Data(_, heard) => (heard == wanted).then_some(()),
+            _ => None,
+        });
+    }
+
     pub(crate) fn say(&mut self, session: SessionId, text: &[u8]) {
         self.endpoint.send(session, text, clock::now()).unwrap();
         self.flush();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use freshen::dtls::{Config, Error, Suite};
 
-use crate::driver::{Driver, Event, Server, echo};
+use crate::driver::{Driver, Server, echo};
 use crate::pki::{IDENTITY, KEY_HEX, Pki};
 use crate::process::{Process, free_address, wait_until_taken};
 
@@ -64,10 +64,7 @@ fn our_client_connects_to_an_mbed_tls_server_with_every_suite() {
         let (session, info) = driver.connect(address, pki.client(suite));
         assert_eq!(info.suite, suite);
         driver.say(session, b"hello");
-        driver.until("echo", |event| match event {
-            Event::Data(_, heard) => (heard == b"echo: hello").then_some(()),
-            _ => None,
-        });
+        driver.hear(b"echo: hello");
         server.wait_for("hello");
         println!("Mbed TLS server {name}: connected");
     }

@@ -1,12 +1,13 @@
 //! Onboarding that goes wrong, and people who are not who they say.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
-use crate::freshen::{Device, freshen, output_of, payload};
+use crate::freshen::{Device, output_of, payload};
+use crate::people::People;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_freshen");
 
@@ -16,15 +17,15 @@ const UPDATE: &str = "/softwareupdateResURI";
 
 /// A device, its owner, and others.
 struct Scene {
-    directory: tempfile::TempDir,
+    people: People,
     device: Option<Device>,
 }
 
 impl Scene {
     fn new(configuration: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let device = Some(Device::start(directory.path(), configuration));
-        Self { directory, device }
+        let people = People::new();
+        let device = Some(people.device(configuration));
+        Self { people, device }
     }
 
     fn device(&self) -> &Device {
@@ -34,27 +35,12 @@ impl Scene {
     /// SIGKILL, and on again.
     fn pull_the_plug(&mut self) {
         self.device = None;
-        self.device = Some(Device::start(self.directory.path(), CONFIGURATION));
-    }
-
-    fn path(&self, who: &str) -> PathBuf {
-        self.directory.path().join(who)
-    }
-
-    fn run(&self, who: &str, arguments: &[&str]) -> Result<String, String> {
-        let keys = self.path(who);
-        freshen(&[arguments, &["--credentials", keys.to_str().unwrap()]].concat())
-    }
-
-    fn json(&self, who: &str, arguments: &[&str]) -> serde_json::Value {
-        let text = self.run(who, &[arguments, &["--json"]].concat());
-        let text = text.unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
-        serde_json::from_str(text.lines().next().unwrap()).unwrap()
+        self.device = Some(self.people.device(CONFIGURATION));
     }
 
     /// `freshen own`, telling of each of its steps.
     fn own(&self, who: &str) -> Child {
-        let keys = self.path(who);
+        let keys = self.people.path(who);
         Command::new(BINARY)
             .args(["-v", "own", &self.device().clear, "--timeout", "3", "--credentials"])
             .arg(keys)
@@ -71,12 +57,12 @@ impl Scene {
     /// Either it is unowned and can be owned, or it is owned and does what its owner says.
     fn is_whole(&self, who: &str) -> bool {
         if self.device().owned {
-            let doxm = self.json(who, &["get", &self.uri("/oic/sec/doxm")]);
+            let doxm = self.people.json(who, &["get", &self.uri("/oic/sec/doxm")]);
             assert_eq!(doxm["payload"]["owned"], true);
             // In clear it may be silent still; its owner can always come by coaps.
-            self.run(who, &["reset", &format!("coaps://{}", self.device().secure)]).unwrap();
+            self.people.run(who, &["reset", &format!("coaps://{}", self.device().secure)]).unwrap();
         }
-        let own = || self.run(who, &["own", &self.device().clear]);
+        let own = || self.people.run(who, &["own", &self.device().clear]);
         let again = (0..40).any(|_| own().is_ok());
         assert!(again, "{:?}", own());
         self.device().owned
@@ -123,13 +109,13 @@ fn of_two_tools_at_once_one_owns_the_device_or_none() {
         assert!(owners.len() < 2, "{ended:?}");
         match owners.first() {
             Some(owner) => {
-                let seen = scene.json(owner, &["get", &scene.uri("/oic/sec/doxm")]);
+                let seen = scene.people.json(owner, &["get", &scene.uri("/oic/sec/doxm")]);
                 assert_eq!(seen["payload"]["owned"], true, "{ended:?}");
             }
             // Each broke in on the other: the device is itself again at once, or a little later.
             None => {
-                let again =
-                    (0..20).any(|_| scene.run("one", &["own", &scene.device().clear]).is_ok());
+                let again = (0..20)
+                    .any(|_| scene.people.run("one", &["own", &scene.device().clear]).is_ok());
                 assert!(again, "{ended:?}");
             }
         }
@@ -140,46 +126,47 @@ fn of_two_tools_at_once_one_owns_the_device_or_none() {
 fn a_client_that_lies_about_its_name_is_not_believed() {
     let scene = Scene::new(CONFIGURATION);
     let address = &scene.device().clear;
-    scene.run("owner", &["own", address]).unwrap();
-    let name = |who: &str| std::fs::read_to_string(scene.path(who).join("identity.json")).unwrap();
+    scene.people.run("owner", &["own", address]).unwrap();
+    let name =
+        |who: &str| std::fs::read_to_string(scene.people.path(who).join("identity.json")).unwrap();
     for (who, more) in [
         ("one", vec![]),
         ("other", vec![]),
         ("third", vec!["--href", "/oic/d", "--permission", "r"]),
     ] {
-        let to = scene.path(who);
+        let to = scene.people.path(who);
         let provision = ["provision", "client", address, "--to", to.to_str().unwrap()];
-        scene.run("owner", &[&provision[..], &more].concat()).unwrap();
+        scene.people.run("owner", &[&provision[..], &more].concat()).unwrap();
     }
     let update = scene.uri(UPDATE);
-    assert!(scene.run("one", &["get", &update]).is_ok());
-    assert!(scene.run("third", &["get", &update]).unwrap_err().contains("4.01"));
+    assert!(scene.people.run("one", &["get", &update]).is_ok());
+    assert!(scene.people.run("third", &["get", &update]).unwrap_err().contains("4.01"));
     // With its own key under another's name, which may be the owner's.
     for victim in ["one", "owner"] {
-        std::fs::write(scene.path("third").join("identity.json"), name(victim)).unwrap();
-        let refused = scene.run("third", &["get", &update, "--timeout", "5"]).unwrap_err();
+        std::fs::write(scene.people.path("third").join("identity.json"), name(victim)).unwrap();
+        let refused = scene.people.run("third", &["get", &update, "--timeout", "5"]).unwrap_err();
         assert!(!refused.contains("4.01") && !refused.contains("idle"), "{refused}");
     }
-    assert!(scene.run("other", &["get", &update]).is_ok());
+    assert!(scene.people.run("other", &["get", &update]).is_ok());
 }
 
 #[test]
 fn a_manufacturers_certificate_out_of_its_time_owns_nothing() {
     for (what, from, until) in [("expired", 2019, 2020), ("not yet valid", 2200, 2210)] {
-        let directory = tempfile::tempdir().unwrap();
-        manufacture(directory.path(), from, until);
+        let people = People::new();
+        manufacture(&people.path(""), from, until);
         let configuration = "[listen]\nmulticast = false\n\n[onboarding]\nmethods = [\"mfgcert\"]\n\
              mfg_cert = \"mfg.pem\"\nmfg_key = \"mfg.key.pem\"\nmfg_roots = [\"root.pem\"]\n";
-        let device = Some(Device::start(directory.path(), configuration));
-        let scene = Scene { directory, device };
-        let roots = scene.path("root.pem");
+        let device = Some(people.device(configuration));
+        let scene = Scene { people, device };
+        let roots = scene.people.path("root.pem");
         let own = ["own", &scene.device().clear, "--mfg-roots", roots.to_str().unwrap()];
-        let refused = scene.run("owner", &own).unwrap_err();
+        let refused = scene.people.run("owner", &own).unwrap_err();
         assert!(
             refused.contains("certificate") && refused.contains("--mfg-roots"),
             "{what}: {refused}"
         );
-        let found = scene.json("owner", &["discover", "--address", &scene.device().clear]);
+        let found = scene.people.json("owner", &["discover", "--address", &scene.device().clear]);
         assert_eq!(found["owned"], false, "{what}");
     }
 }
@@ -208,12 +195,15 @@ fn manufacture(directory: &Path, from: i32, until: i32) {
 fn libcoaps_clients_come_with_a_key_that_the_owner_provided() {
     let scene = Scene::new(CONFIGURATION);
     let address = &scene.device().clear;
-    scene.run("owner", &["own", address]).unwrap();
-    let to = scene.path("libcoap");
+    scene.people.run("owner", &["own", address]).unwrap();
+    let to = scene.people.path("libcoap");
     let (name, key) = ("6b8e2e4c-4f0a-4b5e-9a57-0f6f6d1f2a11", "0123456789abcdef");
     let digits: String = key.bytes().map(|byte| format!("{byte:02x}")).collect();
     let provision = ["provision", "client", address, "--to", to.to_str().unwrap()];
-    scene.run("owner", &[&provision[..], &["--uuid", name, "--key", &digits]].concat()).unwrap();
+    scene
+        .people
+        .run("owner", &[&provision[..], &["--uuid", name, "--key", &digits]].concat())
+        .unwrap();
     for program in ["coap-client-openssl", "coap-client-gnutls"] {
         let ask = |key: &str, more: &[&str]| {
             let output = Command::new(program)
@@ -243,24 +233,24 @@ fn libcoaps_clients_come_with_a_key_that_the_owner_provided() {
 fn the_owner_reads_who_ordered_what_and_others_do_not() {
     let mut scene = Scene::new(CONFIGURATION);
     let address = scene.device().clear.clone();
-    scene.run("owner", &["own", &address]).unwrap();
-    let to = scene.path("client");
+    scene.people.run("owner", &["own", &address]).unwrap();
+    let to = scene.people.path("client");
     let provision = ["provision", "client", &address, "--to", to.to_str().unwrap()];
-    let client = scene.json("owner", &provision)["client"].as_str().unwrap().to_owned();
+    let client = scene.people.json("owner", &provision)["client"].as_str().unwrap().to_owned();
     let update = scene.uri(UPDATE);
     let order = |purl: &str, time: &str| {
         let (purl, time) = (format!("purl={purl}"), format!("updatetime={time}"));
-        scene.run("client", &["post", &update, &purl, "swupdateaction=upgrade", &time])
+        scene.people.run("client", &["post", &update, &purl, "swupdateaction=upgrade", &time])
     };
     order("https://localhost:1/taken", "2100-01-01T00:00:00Z").unwrap();
     order("https://localhost:1/late", "2001-01-01T00:00:00Z").unwrap_err();
-    scene.run("client", &["post", &update, "purl=https://localhost:1/x"]).unwrap_err();
-    scene.run("client", &["post", &scene.uri("/oic/sec/pstat"), "tm=128"]).unwrap_err();
-    scene.run("client", &["get", &scene.uri("/oic/sec/ael")]).unwrap_err();
+    scene.people.run("client", &["post", &update, "purl=https://localhost:1/x"]).unwrap_err();
+    scene.people.run("client", &["post", &scene.uri("/oic/sec/pstat"), "tm=128"]).unwrap_err();
+    scene.people.run("client", &["get", &scene.uri("/oic/sec/ael")]).unwrap_err();
     // They are kept within a second, and are there after a power cut.
     std::thread::sleep(std::time::Duration::from_millis(1500));
     scene.pull_the_plug();
-    let keys = scene.path("owner");
+    let keys = scene.people.path("owner");
     let ael =
         payload(&["get", &scene.uri("/oic/sec/ael"), "--credentials", keys.to_str().unwrap()]);
     let events: Vec<String> =

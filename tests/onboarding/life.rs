@@ -1,43 +1,13 @@
 //! Our own tool and our own device: owned, provisioned, used by a client, reset, and all again.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::freshen::{Device, freshen, payload};
+use crate::freshen::{freshen, payload};
+use crate::people::People;
 
 const UPDATE: &str = "/softwareupdateResURI";
 
 const CONFIGURATION: &str = "[listen]\nmulticast = false\n\n[onboarding]\nmethods = [\"jw\"]\n";
-
-/// An owner, a client, a stranger.
-struct People {
-    directory: tempfile::TempDir,
-}
-
-impl People {
-    fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap() }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// A command with the keys of one of them.
-    fn run(&self, who: &str, arguments: &[&str]) -> Result<String, String> {
-        let keys = self.path(who);
-        freshen(&[arguments, &["--credentials", keys.to_str().unwrap()]].concat())
-    }
-
-    fn json(&self, who: &str, arguments: &[&str]) -> serde_json::Value {
-        let text = self.run(who, &[arguments, &["--json"]].concat());
-        let text = text.unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
-        serde_json::from_str(text.lines().next().unwrap()).unwrap()
-    }
-
-    fn device(&self, configuration: &str) -> Device {
-        Device::start(self.directory.path(), configuration)
-    }
-}
 
 fn mode(path: &Path) -> u32 {
     use std::os::unix::fs::PermissionsExt;

@@ -7,6 +7,7 @@ mod coaps;
 mod freshen;
 mod hosts;
 mod life;
+mod people;
 #[allow(dead_code, reason = "the other half is for other tests")]
 #[path = "../dtls/pki.rs"]
 mod pki;

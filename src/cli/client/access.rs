@@ -112,11 +112,11 @@ impl Keys {
             let only = devices.first().filter(|_| devices.len() == 1);
             policy.psk = seen.or(only).map(|known| self.keyring.psk(known)).transpose()?;
             if !devices.is_empty() {
-                policy.suites.extend(KEY_SUITES);
+                policy.suites.extend(Suite::WITH_KEYS);
             }
         }
         if let Some((own, anchors)) = self.keyring.certificate()? {
-            policy.suites.extend(CERTIFICATE_SUITES);
+            policy.suites.extend(Suite::WITH_CERTIFICATES);
             policy.certificate = Some(own);
             policy.anchors = anchors;
             policy.server_identity = device.map_or(IdentityRule::Ocf, IdentityRule::OcfDevice);
@@ -131,26 +131,8 @@ impl Keys {
     }
 }
 
-/// The PSK suites of OCF and of CoAP.
-const KEY_SUITES: [Suite; 2] = [Suite::EcdhePskAes128CbcSha256, Suite::PskAes128Ccm8];
-
-/// Those of OCF, then those that other CoAP servers have.
-pub(super) const CERTIFICATE_SUITES: [Suite; 6] = [
-    Suite::EcdheEcdsaAes128Ccm8,
-    Suite::EcdheEcdsaAes128Ccm,
-    Suite::EcdheEcdsaAes256Ccm8,
-    Suite::EcdheEcdsaAes256Ccm,
-    Suite::EcdheEcdsaAes128GcmSha256,
-    Suite::EcdheEcdsaAes128CbcSha256,
-];
-
-/// Whether a suite needs a certificate.
-pub(super) fn is_certificate(suite: &Suite) -> bool {
-    CERTIFICATE_SUITES.contains(suite)
-}
-
 pub(super) fn with_key(psk: PreSharedKey) -> ClientPolicy {
-    ClientPolicy { suites: KEY_SUITES.to_vec(), psk: Some(psk), ..ClientPolicy::default() }
+    ClientPolicy { suites: Suite::WITH_KEYS.to_vec(), psk: Some(psk), ..ClientPolicy::default() }
 }
 
 fn with_certificate(
@@ -159,7 +141,7 @@ fn with_certificate(
     server_identity: IdentityRule,
 ) -> ClientPolicy {
     ClientPolicy {
-        suites: CERTIFICATE_SUITES.to_vec(),
+        suites: Suite::WITH_CERTIFICATES.to_vec(),
         certificate: Some(own),
         anchors,
         server_identity,

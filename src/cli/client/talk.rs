@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::access::Keys;
 use super::ocf::Link;
 use super::target::Target;
-use super::{access, locate, ocf, words};
+use super::{locate, ocf, words};
 use crate::clock::{self, Instant};
 use crate::coap::{
     Call, CallError, Code, Config, Endpoint, Output, Peer, Reception, Request, Response,
@@ -115,7 +115,12 @@ impl Client {
     ) -> anyhow::Result<Peer> {
         let mut policy = self.keys.policy(remote, device)?;
         let certificates_only = ClientPolicy {
-            suites: policy.suites.iter().copied().filter(access::is_certificate).collect(),
+            suites: policy
+                .suites
+                .iter()
+                .copied()
+                .filter(|suite| suite.has_certificates())
+                .collect(),
             psk: None,
             psks_by_hint: Vec::new(),
             ..policy.clone()

@@ -6,6 +6,8 @@ use crate::clock::{Instant, Now};
 use crate::package::{Digest, VersionMatch};
 use crate::update::*;
 
+use super::offer;
+
 fn time(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
 }
@@ -16,20 +18,6 @@ fn now() -> Now {
 
 fn device() -> State {
     State::new("1.0.0", time("2026-01-01T00:00:00Z"))
-}
-
-fn offer(sequence: u64) -> Offer {
-    Offer {
-        package: Digest([sequence as u8; 32]),
-        sequence,
-        version: format!("{sequence}.0"),
-        size: 1,
-        use_before: None,
-        epoch: 0,
-        trusted_until: None,
-        requires: vec![],
-        needs_approval: false,
-    }
 }
 
 fn rules() -> Rules {

@@ -9,7 +9,7 @@ use ciborium::{Value, cbor};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::cli::client::access::{self, CERTIFICATE_SUITES};
+use crate::cli::client::access;
 use crate::cli::client::keyring::Device;
 use crate::cli::client::locate::Place;
 use crate::cli::client::svr::{
@@ -210,7 +210,7 @@ fn policy(proof: &Proof, temporary: Uuid) -> anyhow::Result<ClientPolicy> {
         }
         Proof::Manufacturer(roots) => {
             // Those for which OCF says how the owner's key is made.
-            policy.suites = CERTIFICATE_SUITES[..4].to_vec();
+            policy.suites = Suite::OCF_WITH_CERTIFICATES.to_vec();
             policy.anchors = Anchor::from_pem(roots).context("--mfg-roots")?;
             policy.server_identity = IdentityRule::ChainOnly;
         }
