@@ -1,5 +1,8 @@
-//! What leaves: batches of datagrams that share a route.
+//! What leaves: batches of datagrams that share a route, and those of one length for one peer as one
+//! piece that the kernel cuts again (`UDP_SEGMENT`), so that a train of answers or blocks passes its
+//! stack once.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
@@ -10,24 +13,28 @@ use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, 
 use tokio::io::Interest;
 
 use super::path::Route;
-use super::socket::Socket;
+use super::socket::{Outgoing, Socket};
 use super::{BATCH, Counts};
 
-/// The kernel's structures for a batch, used again and again: without and with an address to leave
-/// from.
+/// The longest datagram that becomes part of a piece, bytes: what is cut has to fit the way's MTU,
+/// and no link of IPv6 has a smaller one than 1280 (RFC 8200 section 5).
+const SEGMENT_BYTES_MAX: usize = 1232;
+
+/// The longest piece, bytes: what IP can carry, less its longest headers.
+const PIECE_BYTES_MAX: usize = 65_000;
+
+/// The kernel's structures for a batch, used again and again, by the room that each datagram has
+/// for control messages.
 #[derive(Default)]
 pub(super) struct Outbox {
-    plain: Option<MultiHeaders<SockaddrStorage>>,
-    from_v4: Option<MultiHeaders<SockaddrStorage>>,
-    from_v6: Option<MultiHeaders<SockaddrStorage>>,
+    headers: HashMap<usize, MultiHeaders<SockaddrStorage>>,
 }
 
 impl Outbox {
     /// Sends what waits in the socket's queue until it is empty or the kernel takes no more.
     pub(super) fn flush(&mut self, socket: &mut Socket, counts: &mut Counts) {
-        while let Some(first) = socket.queue.front() {
-            let route = first.route;
-            match self.send_run(socket, route) {
+        while !socket.queue.is_empty() {
+            match self.send_some(socket) {
                 Ok(sent) => socket.pop(sent),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
@@ -42,35 +49,48 @@ impl Outbox {
         }
     }
 
-    /// Sends the oldest of the queue that share `route`; how many the kernel took, at least one.
-    fn send_run(&mut self, socket: &Socket, route: Route) -> io::Result<usize> {
-        let run = || socket.queue.iter().take(BATCH).take_while(|out| out.route == route);
-        let slices: Vec<[IoSlice<'_>; 1]> = run().map(|out| [IoSlice::new(&out.bytes)]).collect();
+    /// Sends the oldest of the queue that can leave together; how many datagrams the kernel took.
+    fn send_some(&mut self, socket: &mut Socket) -> io::Result<usize> {
         // A connected socket knows its peer.
-        let connected = socket.asks_one();
-        let remotes: Vec<Option<SockaddrStorage>> =
-            run().map(|out| (!connected).then(|| out.remote.into())).collect();
-        socket.udp.try_io(Interest::WRITABLE, || {
-            let fd = socket.udp.as_raw_fd();
-            let flags = MsgFlags::MSG_DONTWAIT;
-            let sent = if route == Route::plain(route.socket) {
-                let headers = prepare(&mut self.plain, None::<fn() -> Vec<u8>>);
-                sendmmsg(fd, headers, &slices, &remotes, [], flags)?.count()
-            } else if socket.local.is_ipv4() {
-                let info = info_v4(route);
-                let control = [ControlMessage::Ipv4PacketInfo(&info)];
-                let room = || nix::cmsg_space!(libc::in_pktinfo);
-                let headers = prepare(&mut self.from_v4, Some(room));
-                sendmmsg(fd, headers, &slices, &remotes, control, flags)?.count()
-            } else {
-                let info = info_v6(route);
-                let control = [ControlMessage::Ipv6PacketInfo(&info)];
-                let room = || nix::cmsg_space!(libc::in6_pktinfo);
-                let headers = prepare(&mut self.from_v6, Some(room));
-                sendmmsg(fd, headers, &slices, &remotes, control, flags)?.count()
-            };
-            Ok(sent)
-        })
+        let (connected, v4) = (socket.asks_one(), socket.local.is_ipv4());
+        let waiting = socket.queue.make_contiguous();
+        let (pieces, segment) = pieces(waiting, socket.cuts);
+        let Some(route) = waiting.first().map(|first| first.route) else { return Ok(0) };
+
+        let (info_v4, info_v6) = (info_v4(route), info_v6(route));
+        let info = match v4 {
+            true => ControlMessage::Ipv4PacketInfo(&info_v4),
+            false => ControlMessage::Ipv6PacketInfo(&info_v6),
+        };
+        let sourced = Some(info).filter(|_| route != Route::plain(route.socket));
+        let cut = segment.as_ref().map(ControlMessage::UdpGsoSegments);
+        let control: Vec<ControlMessage<'_>> = sourced.into_iter().chain(cut).collect();
+        let room = control.iter().map(room_for).sum();
+        let headers = self.headers.entry(room).or_insert_with(|| {
+            MultiHeaders::preallocate(BATCH, (room > 0).then(|| Vec::with_capacity(room)))
+        });
+
+        let slices: Vec<IoSlice<'_>> =
+            pieces.iter().copied().flatten().map(|out| IoSlice::new(&out.bytes)).collect();
+        let mut rest = &slices[..];
+        let slices = pieces.iter().map(|piece| rest.split_off(..piece.len()).unwrap_or_default());
+        let slices: Vec<&[IoSlice<'_>]> = slices.collect();
+        let remotes = pieces.iter().map(|piece| {
+            piece.first().filter(|_| !connected).map(|out| SockaddrStorage::from(out.remote))
+        });
+        let remotes: Vec<Option<SockaddrStorage>> = remotes.collect();
+        let sent = socket.udp.try_io(Interest::WRITABLE, || {
+            let (fd, flags) = (socket.udp.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
+            Ok(sendmmsg(fd, headers, &slices, &remotes, &control, flags)?.count())
+        });
+        match sent {
+            Err(error) if segment.is_some() && cannot_cut(&error) => {
+                tracing::debug!("{} sends one by one from now on: {error}", socket.local);
+                socket.cuts = false;
+                Ok(0)
+            }
+            sent => Ok(pieces.iter().take(sent?).map(|piece| piece.len()).sum()),
+        }
     }
 }
 
@@ -80,11 +100,40 @@ impl fmt::Debug for Outbox {
     }
 }
 
-fn prepare(
-    headers: &mut Option<MultiHeaders<SockaddrStorage>>,
-    control: Option<impl FnOnce() -> Vec<u8>>,
-) -> &mut MultiHeaders<SockaddrStorage> {
-    headers.get_or_insert_with(|| MultiHeaders::preallocate(BATCH, control.map(|room| room())))
+/// The oldest datagrams that share a route, as what the kernel is handed: each by itself, or trains
+/// of them with the length at which it cuts.
+fn pieces(waiting: &[Outgoing], cuts: bool) -> (Vec<&[Outgoing]>, Option<u16>) {
+    let Some(first) = waiting.first() else { return (Vec::new(), None) };
+    let waiting = &waiting[..waiting.len().min(BATCH)];
+    let prefix = |same: &dyn Fn(&Outgoing) -> bool| {
+        let end = waiting.iter().position(|out| !same(out));
+        &waiting[..end.unwrap_or(waiting.len())]
+    };
+    let segment = first.bytes.len();
+    if cuts && (1..=SEGMENT_BYTES_MAX).contains(&segment) {
+        let alike = prefix(&|out| out.route == first.route && out.bytes.len() == segment);
+        let trains: Vec<_> = alike
+            .chunk_by(|one, next| one.remote == next.remote)
+            .flat_map(|train| train.chunks(PIECE_BYTES_MAX / segment))
+            .collect();
+        if trains.len() <= alike.len() / 2 {
+            return (trains, u16::try_from(segment).ok());
+        }
+    }
+    (prefix(&|out| out.route == first.route).chunks(1).collect(), None)
+}
+
+/// What the kernel says when it cannot cut a piece: no checksums in the network device, a smaller MTU.
+fn cannot_cut(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE))
+}
+
+fn room_for(message: &ControlMessage<'_>) -> usize {
+    match message {
+        ControlMessage::Ipv4PacketInfo(_) => nix::cmsg_space!(libc::in_pktinfo).capacity(),
+        ControlMessage::Ipv6PacketInfo(_) => nix::cmsg_space!(libc::in6_pktinfo).capacity(),
+        _ => nix::cmsg_space!(u16).capacity(),
+    }
 }
 
 fn info_v4(route: Route) -> libc::in_pktinfo {

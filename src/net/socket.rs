@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -60,6 +60,9 @@ pub(super) struct Socket {
     pub(super) interface: u32,
     /// What a client learned about its one peer while it sent.
     pub(super) failed: Option<io::Error>,
+    /// Whether the kernel cuts one long piece into many datagrams: Linux 4.18 and later, until it
+    /// refuses once.
+    pub(super) cuts: bool,
 }
 
 /// Routers that what is asked of a group may pass: a site's, where they forward its groups at all.
@@ -99,6 +102,7 @@ impl Socket {
         }
         let udp = UdpSocket::from_std(socket.into())?;
         let local = udp.local_addr()?;
+        let cuts = getsockopt(&udp, sockopt::UdpGsoSegment).is_ok();
         Ok(Self {
             udp,
             local,
@@ -108,6 +112,7 @@ impl Socket {
             queue_bytes: 0,
             interface: 0,
             failed: None,
+            cuts,
         })
     }
 

@@ -89,6 +89,83 @@ async fn many_datagrams_of_many_clients_all_come_back() {
     assert_eq!((server.counts(), clients.counts()), Default::default());
 }
 
+/// Trains of equal length and strays between them, to two clients, from a socket of one address and
+/// from those of many.
+async fn send_trains() -> Vec<Sockets> {
+    let mut servers = Vec::new();
+    for (bind, to) in [("127.0.0.1:0", "127.0.0.1"), ("0.0.0.0:0", "127.5.6.7"), ("[::]:0", "::1")]
+    {
+        let bound = [0, 1].map(|_| std::net::UdpSocket::bind((to, 0)));
+        let [Ok(one), Ok(other)] = bound else {
+            println!("NOT TESTED: {to} is no address here");
+            continue;
+        };
+        let clients = [one, other];
+        let mut server = Sockets::new();
+        let port = server.listen(loopback(bind), Service::Clear).unwrap().port();
+        let (mut inbox, mut ways) = (Inbox::new(), Vec::new());
+        for client in &clients {
+            client.send_to(b"here", (to, port)).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            receive(&mut server, &mut inbox).await;
+            ways.extend(inbox.arrivals().map(|arrival| (arrival.path, arrival.remote)));
+        }
+        let trains =
+            (0..18).map(|n| vec![n; [1000, 1000, 1000, 1000, 7, 1300][usize::from(n % 6)]]);
+        let trains: Vec<Vec<u8>> = trains.collect();
+        for bytes in &trains {
+            for (path, remote) in &ways {
+                server.send(*path, *remote, bytes.clone());
+                server.send(*path, *remote, bytes.clone());
+            }
+        }
+        while !server.sockets[0].queue.is_empty() {
+            server.ready().await;
+            server.flush();
+        }
+        for client in &clients {
+            for bytes in trains.iter().flat_map(|bytes| [bytes, bytes]) {
+                let mut buffer = [0; DATAGRAM_BYTES_MAX];
+                let (length, from) = client.recv_from(&mut buffer).unwrap();
+                assert_eq!((&buffer[..length], from.ip()), (&bytes[..], to.parse().unwrap()));
+            }
+        }
+        assert_eq!(server.counts(), Counts::default());
+        servers.push(server);
+    }
+    servers
+}
+
+#[tokio::test]
+async fn trains_arrive_as_the_datagrams_they_are_made_of() {
+    for server in send_trains().await {
+        assert!(server.sockets[0].cuts, "this kernel cuts nothing");
+    }
+}
+
+/// Started by the test below, where the loopback interface takes 600 bytes at a time.
+#[tokio::test]
+#[ignore = "started by another test"]
+async fn in_a_small_world() {
+    for server in send_trains().await {
+        assert!(!server.sockets[0].cuts);
+    }
+}
+
+#[test]
+fn where_trains_do_not_fit_datagrams_go_one_by_one() {
+    let myself = std::env::current_exe().unwrap();
+    let script = "ip link set lo mtu 600 up && exec \"$0\" --ignored --exact \
+                  net::tests::in_a_small_world";
+    let mut world = std::process::Command::new("unshare");
+    let world = world.args(["--net", "sh", "-c", script]).arg(myself).output().unwrap();
+    let said = String::from_utf8_lossy(&world.stdout) + String::from_utf8_lossy(&world.stderr);
+    if said.contains("unshare failed") {
+        return println!("NOT TESTED: no right to make a network namespace");
+    }
+    assert!(world.status.success() && said.contains("1 passed"), "{said}");
+}
+
 #[tokio::test]
 async fn too_long_a_datagram_is_dropped_and_counted() {
     let mut server = Sockets::new();
