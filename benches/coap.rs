@@ -3,7 +3,8 @@
 //! `cargo bench --bench coap -- download coap://127.0.0.1:5683/body FILE`: our client's whole way to
 //! the disk, from any server that has the contents of FILE under that URL;
 //! `cargo bench --bench coap -- quick 20 500`: Q-Block2 against Block2, from a server of ours over a
-//! line with that round trip in milliseconds, so many KiB.
+//! line with that round trip in milliseconds, so many KiB, in sets of 10 blocks;
+//! `cargo bench --bench coap -- quick 20 500 32`: in sets of 32, which both sides agreed on.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 
@@ -15,7 +16,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use freshen::clock;
-use freshen::coap::{Code, Config, Endpoint, Output, Peer, Reception, Request, Response};
+use freshen::coap::{Code, Config, Endpoint, Output, Peer, Reception, Request, Response, limits};
 use freshen::fetch::{Fetcher, Settings};
 use freshen::package::{Component, Digest, Format, Source};
 use freshen::worker::{Cancel, Progress};
@@ -28,8 +29,11 @@ fn main() {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["download", url, file] => download(url, file),
-        ["quick", millis, kib] => quick(millis.parse().unwrap(), kib.parse().unwrap()),
-        _ => quick(20, 100),
+        ["quick", millis, kib, ref set @ ..] => {
+            let set = set.first().map_or(limits::MAX_PAYLOADS, |set| set.parse().unwrap());
+            quick(millis.parse().unwrap(), kib.parse().unwrap(), set);
+        }
+        _ => quick(20, 100, limits::MAX_PAYLOADS),
     }
 }
 
@@ -66,30 +70,32 @@ fn download(url: &str, file: &str) {
     println!("{} bytes in {took:.3} s: {rate:.1} MB/s", body.len());
 }
 
-fn quick(round_trip: u64, kib: usize) {
+fn quick(round_trip: u64, kib: usize, set: u32) {
     let body: Vec<u8> = (0..kib * 256).flat_map(|n| (n as u32).to_be_bytes()).collect();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let server = socket.local_addr().unwrap();
     std::thread::spawn({
         let body = body.clone();
-        move || serve(&socket, &body)
+        move || serve(&socket, &body, set)
     });
     let delay = Duration::from_millis(round_trip) / 2;
     let line = Line::to(server, Weather { delay, ..Weather::default() });
-    let ping = seconds(|| drop(read(line.address, true, 1)));
-    let [block2, quick] = [false, true].map(|quick| {
-        seconds(|| assert!(read(line.address, quick, usize::MAX) == body, "the body came whole"))
+    let ping = seconds(|| drop(read(line.address, Some(set), 1)));
+    let [block2, quick] = [None, Some(set)].map(|set| {
+        seconds(|| assert!(read(line.address, set, usize::MAX) == body, "the body came whole"))
     });
     println!(
-        "{kib} KiB; one block over the line: {:.1} ms; Block2 {block2:.3} s, Q-Block2 {quick:.3} s: \
+        "{kib} KiB; one block over the line: {:.1} ms; Block2 {block2:.3} s, Q-Block2 \
+         in sets of {set} {quick:.3} s: \
          {:.1} times as fast",
         ping * 1e3,
         block2 / quick
     );
 }
 
-fn serve(socket: &UdpSocket, body: &[u8]) {
-    let mut endpoint = Endpoint::new(Config::default(), [1; 32]);
+fn serve(socket: &UdpSocket, body: &[u8], max_payloads: u32) {
+    let config = Config { max_payloads, ..Config::default() };
+    let mut endpoint = Endpoint::new(config, [1; 32]);
     let mut buffer = [0; 2048];
     loop {
         let Some((length, remote)) = receive(socket, &mut endpoint, &mut buffer) else { continue };
@@ -110,10 +116,15 @@ fn serve(socket: &UdpSocket, body: &[u8]) {
     }
 }
 
-/// Reads the body from `server`, or at most so many bytes of it.
-fn read(server: SocketAddr, quick_downloads: bool, most: usize) -> Vec<u8> {
+/// Reads the body from `server`, or at most so many bytes of it; in sets of so many blocks, or one
+/// by one.
+fn read(server: SocketAddr, set: Option<u32>, most: usize) -> Vec<u8> {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let config = Config { quick_downloads, ..Config::default() };
+    let config = Config {
+        quick_downloads: set.is_some(),
+        max_payloads: set.unwrap_or_default(),
+        ..Config::default()
+    };
     let mut endpoint = Endpoint::new(config, [2; 32]);
     let peer = Peer { remote: server, socket: 0, session: 0 };
     endpoint.download(peer, Request::new(Code::GET, "/body"), 0, clock::now().mono);

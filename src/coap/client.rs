@@ -139,7 +139,7 @@ impl Endpoint {
             asking.observation = Some(Observation { token, newest: None, timer: None });
         }
         if kind == AskingKind::Parts && self.config.quick_downloads {
-            asking.quick = Some(Quick::new(offset, now));
+            asking.quick = Some(Quick::new(offset, self.config.set(), now));
         } else if offset > 0 {
             asking.download = Some(Download::new(Code::EMPTY, &Options::default(), offset));
         }

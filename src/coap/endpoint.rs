@@ -12,6 +12,7 @@ use super::duplicates::{AsItIs, Duplicates, FORGETTABLE_BYTES_MAX, KEPT_BYTES_MA
 use super::echo::Echo;
 use super::exchange::{MessageLayer, Origin, Retransmission};
 use super::observe::{OBSERVER_BYTES_MAX, Observers};
+use super::quick::{MAX_PAYLOADS, MAX_PAYLOADS_AGREED_MAX};
 use super::random::{Keyed, Random};
 use super::server::{DELAYED_MAX, Delayed, REQUESTS_MAX, Waiting};
 use super::timers::Timer;
@@ -103,6 +104,16 @@ pub struct Config {
     pub echo_before_long_answers: bool,
     /// Whether downloads ask for Q-Block2 first (RFC 9177), and fall back to Block2.
     pub quick_downloads: bool,
+    /// Blocks of one set of Q-Block2, 1 to [`MAX_PAYLOADS_AGREED_MAX`]. Both sides have to agree: one
+    /// that expects more than come waits for the rest before it asks (RFC 9177 section 7.2).
+    pub max_payloads: u32,
+}
+
+impl Config {
+    /// [`Self::max_payloads`] within its bounds.
+    pub(super) fn set(&self) -> u32 {
+        self.max_payloads.clamp(1, MAX_PAYLOADS_AGREED_MAX)
+    }
 }
 
 impl Default for Config {
@@ -114,6 +125,7 @@ impl Default for Config {
             echo_before_changes: false,
             echo_before_long_answers: false,
             quick_downloads: true,
+            max_payloads: MAX_PAYLOADS,
         }
     }
 }

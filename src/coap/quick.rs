@@ -1,4 +1,4 @@
-//! Q-Block2: ten blocks a round trip instead of one (RFC 9177).
+//! Q-Block2: ten blocks a round trip instead of one, or as many as both sides agreed on (RFC 9177).
 //!
 //! As a client, a download asks for it first and falls back to Block2 when the server does not know
 //! it. As a server, blocks go out only when they are asked for: never the next set after a pause, as
@@ -13,8 +13,13 @@ use super::timers::TimerKey;
 use super::{Options, option};
 use crate::clock::Instant;
 
-/// Blocks sent for one request, and asked for in one (MAX_PAYLOADS, RFC 9177 section 7.2).
+/// Blocks sent for one request, and asked for in one, where nothing else was agreed on (RFC 9177
+/// section 7.2).
 pub const MAX_PAYLOADS: u32 = 10;
+
+/// The most that can be agreed on: each one that is missing takes an option of the request for them,
+/// and a peer may take few ([`OPTIONS_MAX`](super::codec::OPTIONS_MAX) with us).
+pub const MAX_PAYLOADS_AGREED_MAX: u32 = 32;
 
 /// The longest wait for blocks that are missing, while nothing is known of the round trip
 /// (NON_RECEIVE_TIMEOUT, RFC 9177 section 7.2).
@@ -32,6 +37,8 @@ const TOKENS_MAX: usize = 4;
 /// A body that we receive.
 #[derive(Debug)]
 pub(super) struct Quick {
+    /// Blocks of a set.
+    set: u32,
     /// The first block that is not handed on.
     next: u32,
     /// Blocks that came before their turn.
@@ -68,12 +75,13 @@ pub(super) enum QuickStep {
 
 impl Quick {
     /// A transfer that begins with the block at `offset`.
-    pub(super) fn new(offset: usize, now: Instant) -> Self {
+    pub(super) fn new(offset: usize, set: u32, now: Instant) -> Self {
         let next = (offset >> (SIZE_EXPONENT_MAX + 4)) as u32;
         Self {
+            set,
             next,
             early: BTreeMap::new(),
-            set_end: set_end(next),
+            set_end: set_end(next, set),
             last: None,
             etag: None,
             options: Options::default(),
@@ -166,7 +174,7 @@ impl Quick {
         if self.last.is_some_and(|last| self.next > last) {
             QuickStep::Whole
         } else if self.next >= self.set_end {
-            self.set_end = set_end(self.next);
+            self.set_end = set_end(self.next, self.set);
             QuickStep::Continue
         } else {
             let wait = (round_trip * 2).clamp(MISSING_AFTER_MIN, NON_RECEIVE_TIMEOUT);
@@ -176,14 +184,14 @@ impl Quick {
 }
 
 /// The block behind the set that this one belongs to.
-fn set_end(number: u32) -> u32 {
-    (number / MAX_PAYLOADS + 1) * MAX_PAYLOADS
+fn set_end(number: u32, set: u32) -> u32 {
+    (number / set + 1) * set
 }
 
 /// What a request asks for with Q-Block2.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
-    /// Its blocks, at most [`MAX_PAYLOADS`], in the order asked for.
+    /// Its blocks, at most a set, in the order asked for.
     pub(super) numbers: Vec<u32>,
     pub(super) exponent: u8,
     /// The body from its start: the one request that begins a transfer.
@@ -191,8 +199,9 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// Reads the Q-Block2 options of a request (RFC 9177 section 4.4). `None` without any.
-    pub(super) fn read(options: &Options) -> Result<Option<Self>, ReservedExponent> {
+    /// Reads the Q-Block2 options of a request (RFC 9177 section 4.4) where sets have `set` blocks.
+    /// `None` without any.
+    pub(super) fn read(options: &Options, set: u32) -> Result<Option<Self>, ReservedExponent> {
         let mut wanted: Option<Self> = None;
         for value in options.all(option::Q_BLOCK2) {
             let value = value.iter().fold(0, |sum, byte| sum << 8 | u32::from(*byte));
@@ -202,8 +211,8 @@ impl Wanted {
                 begins: number == 0,
                 ..Self::default()
             });
-            let end = if more { set_end(number) } else { number + 1 };
-            let room = (MAX_PAYLOADS as usize).saturating_sub(wanted.numbers.len());
+            let end = if more { set_end(number, set) } else { number + 1 };
+            let room = (set as usize).saturating_sub(wanted.numbers.len());
             wanted.numbers.extend((number..end).take(room));
         }
         Ok(wanted)

@@ -155,7 +155,7 @@ impl Endpoint {
         let seven = |_| Response::diagnostic(Code::BAD_REQUEST, "block size exponent 7");
         let read = |number| Block::read(&request.options, number).map_err(seven);
         (waiting.block1, waiting.block2) = (read(option::BLOCK1)?, read(option::BLOCK2)?);
-        waiting.wanted = Wanted::read(&request.options).map_err(seven)?;
+        waiting.wanted = Wanted::read(&request.options, self.config.set()).map_err(seven)?;
         let multicast = waiting.reception == Reception::Multicast;
         if (waiting.block2.is_some() && waiting.wanted.is_some())
             || (multicast && (waiting.block1.is_some() || waiting.wanted.is_some()))

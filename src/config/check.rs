@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use url::Url;
 
+use crate::coap::limits::{MAX_PAYLOADS, MAX_PAYLOADS_AGREED_MAX};
 use crate::install as installers;
 use crate::update::Window;
 
@@ -229,6 +230,12 @@ fn update(raw: raw::Update, base: &Path) -> Result<Update, Error> {
         allow_private: raw.allow_private,
         allow_loopback: raw.allow_loopback,
         bandwidth_max: number("update.bandwidth_max", raw.bandwidth_max, 0, 0..=i64::MAX)?,
+        max_payloads: number(
+            "update.max_payloads",
+            raw.max_payloads,
+            MAX_PAYLOADS.into(),
+            1..=MAX_PAYLOADS_AGREED_MAX.into(),
+        )?,
         mirrors: raw.mirrors.iter().map(|text| mirror(text)).collect::<Result<_, _>>()?,
         window: raw.window.map(|text| window(&text)).transpose()?,
         veto: command("update.veto", raw.veto, base)?,

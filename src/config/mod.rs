@@ -146,6 +146,8 @@ pub struct Update {
     pub allow_loopback: bool,
     /// The most that is taken from the network, bytes a second; 0: no limit.
     pub bandwidth_max: u64,
+    /// Blocks asked for at once over CoAP (RFC 9177 section 7.2), 1 to 32.
+    pub max_payloads: u32,
     /// Other places with the same files, each ending in `/`.
     pub mirrors: Vec<Url>,
     /// When software may be installed, every day; always where there is none.

@@ -77,6 +77,7 @@ pub(super) struct Update {
     pub(super) allow_private: bool,
     pub(super) allow_loopback: bool,
     pub(super) bandwidth_max: Option<i64>,
+    pub(super) max_payloads: Option<i64>,
     pub(super) mirrors: Vec<String>,
     pub(super) window: Option<String>,
     pub(super) veto: Vec<String>,

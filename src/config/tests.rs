@@ -187,6 +187,7 @@ fn a_wrong_value_is_refused_by_name_with_what_is_expected() {
         ("[update]\nbuiltin_url = \"x\"", "update.builtin_url = \"x\": expected a whole URL"),
         ("[update]\npurl_max = 63", "update.purl_max = 63: expected 64 to 1024"),
         ("[update]\nbandwidth_max = -1", "update.bandwidth_max = -1: expected 0 or more"),
+        ("[update]\nmax_payloads = 0", "update.max_payloads = 0: expected 1 to 32"),
         ("[update]\nallow_ports = [0]", "update.allow_ports = 0: expected 1 to 65535"),
         ("[update]\nallow_schemes = [\"ftp\"]", "update.allow_schemes = \"ftp\": expected"),
         ("[update]\nallow_hosts = [\"https://x\"]", "no scheme, port or path"),

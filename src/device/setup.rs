@@ -140,6 +140,7 @@ fn bench(settings: &Settings, directory: &Path) -> Result<Bench, Error> {
         },
         coaps: policy::of_downloads(update, &settings.credentials)?,
         bandwidth_max: update.bandwidth_max,
+        max_payloads: update.max_payloads,
         mirrors: update.mirrors.clone(),
         private_addresses: update.allow_private,
         loopback_addresses: update.allow_loopback,

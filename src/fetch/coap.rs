@@ -108,7 +108,8 @@ fn get(
 ) -> Result<Response, Failure> {
     let request = request(target)?;
     let mut channel = Channel::open(way, target)?;
-    let mut endpoint = Endpoint::new(Config::default(), seed());
+    let config = Config { max_payloads: way.settings.max_payloads, ..Config::default() };
+    let mut endpoint = Endpoint::new(config, seed());
     let call = endpoint.download(channel.peer, request, from, clock::now().mono);
     let result = converse(way, target, &mut endpoint, &mut channel, call, deadline, take);
     // Nobody waits for our acknowledgements any more; the server will find out by itself.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::coap::limits;
 use crate::dtls::ClientPolicy;
 
 /// What a device may fetch from, and how long it waits.
@@ -29,6 +30,9 @@ pub struct Settings {
     pub coaps: ClientPolicy,
     /// The most that is taken from the network, bytes a second; 0 for no limit.
     pub bandwidth_max: u64,
+    /// Blocks asked for at once over CoAP, 1 to 32; more than [`limits::MAX_PAYLOADS`] only where the
+    /// servers send as many (RFC 9177 section 7.2).
+    pub max_payloads: u32,
     /// Whether names may lead to private addresses (RFC 1918, RFC 4193, RFC 6598). An address that is
     /// written out in [`Self::allow_hosts`] needs no such leave.
     pub private_addresses: bool,
@@ -49,6 +53,7 @@ impl Default for Settings {
             roots: Roots::WebPki,
             coaps: ClientPolicy::default(),
             bandwidth_max: 0,
+            max_payloads: limits::MAX_PAYLOADS,
             private_addresses: false,
             loopback_addresses: false,
             limits: Limits::default(),

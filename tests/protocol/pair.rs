@@ -93,9 +93,18 @@ impl Pair {
         Self::with_config(seed, config(), application)
     }
 
+    /// Both sides alike.
     pub(crate) fn with_config(
         seed: u64,
         config: Config,
+        application: impl FnMut(&Request) -> Reply + 'static,
+    ) -> Self {
+        Self::with_configs(seed, [config.clone(), config], application)
+    }
+
+    pub(crate) fn with_configs(
+        seed: u64,
+        configs: [Config; 2],
         application: impl FnMut(&Request) -> Reply + 'static,
     ) -> Self {
         let mut chance = ChaCha8Rng::seed_from_u64(seed);
@@ -104,8 +113,7 @@ impl Pair {
             chance.fill_bytes(&mut bytes);
             bytes
         };
-        let (client, server) =
-            (Endpoint::new(config.clone(), bytes()), Endpoint::new(config, bytes()));
+        let [client, server] = configs.map(|config| Endpoint::new(config, bytes()));
         Self {
             now: Instant::at(Duration::from_secs(1000)),
             client,

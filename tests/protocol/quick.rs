@@ -28,6 +28,17 @@ fn download(pair: &mut Pair, length: usize) -> freshen::coap::Call {
     pair.client.download(SERVER, request, 0, pair.now)
 }
 
+/// How many a download of 1 MiB takes.
+fn round_trips(pair: &mut Pair) -> u128 {
+    let begin = pair.now;
+    let call = download(pair, 1 << 20);
+    assert!(pair.run_until(Duration::from_secs(60), |pair| {
+        pair.outcome(call).is_some_and(|outcome| matches!(outcome, Outcome::Response(..)))
+    }));
+    assert!(body(pair) == pattern(1 << 20), "the body came whole");
+    (pair.now - begin).as_millis() / 20
+}
+
 #[test]
 fn ten_blocks_come_for_one_request() {
     let mut server = Server::new(application);
@@ -79,14 +90,28 @@ fn a_download_takes_a_tenth_of_the_round_trips() {
     for quick_downloads in [true, false] {
         let config = Config { quick_downloads, ..config() };
         let mut pair = Pair::with_config(1, config, application);
-        let begin = pair.now;
-        let call = download(&mut pair, 1 << 20);
-        assert!(pair.run_until(Duration::from_secs(60), |pair| {
-            pair.outcome(call).is_some_and(|outcome| matches!(outcome, Outcome::Response(..)))
-        }));
-        assert_eq!(body(&pair), pattern(1 << 20));
-        let round_trips = (pair.now - begin).as_millis() / 20;
-        assert_eq!(round_trips, if quick_downloads { 103 } else { 1024 });
+        assert_eq!(round_trips(&mut pair), if quick_downloads { 103 } else { 1024 });
+    }
+}
+
+#[test]
+fn larger_sets_can_be_agreed_on() {
+    for (agreed, expected) in [(16, 64), (32, 32), (1000, 32)] {
+        let config = Config { max_payloads: agreed, ..config() };
+        let mut pair = Pair::with_config(1, config, application);
+        assert_eq!(round_trips(&mut pair), expected);
+    }
+}
+
+#[test]
+fn sides_that_do_not_agree_on_a_set_are_slow_but_whole() {
+    for sets in [[32, 10], [10, 32]] {
+        let configs = sets.map(|max_payloads| Config { max_payloads, ..config() });
+        let mut pair = Pair::with_configs(1, configs, application);
+        let call = download(&mut pair, 100_000);
+        pair.run(Duration::from_secs(60));
+        assert_eq!(pair.response(call).code, Code::CONTENT, "{sets:?}");
+        assert_eq!(body(&pair), pattern(100_000), "{sets:?}");
     }
 }
 
