@@ -13,7 +13,8 @@ use url::Url;
 
 use crate::{bytes, certs, component, fetch, settings};
 
-struct CoapServer {
+/// libcoap's server, in a process of its own.
+pub(crate) struct CoapServer {
     child: Child,
     address: SocketAddr,
 }
@@ -23,8 +24,7 @@ impl CoapServer {
         Self::start_as("coap-server-notls", &[])
     }
 
-    /// The port after the one of clear text is the one of `coaps`.
-    fn start_as(program: &str, credentials: &[&str]) -> Self {
+    pub(crate) fn start_as(program: &str, credentials: &[&str]) -> Self {
         let address = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let child = Command::new(program)
             .args(["-A", "127.0.0.1", "-d", "10", "-p", &address.port().to_string()])
@@ -36,12 +36,17 @@ impl CoapServer {
         Self { child, address }
     }
 
+    /// Where it speaks `coaps`: at the port after the one of clear text.
+    pub(crate) fn secure(&self) -> SocketAddr {
+        SocketAddr::new(self.address.ip(), self.address.port() + 1)
+    }
+
     fn secure_url(&self, host: &str, name: &str) -> Url {
-        Url::parse(&format!("coaps://{host}:{}/{name}", self.address.port() + 1)).unwrap()
+        Url::parse(&format!("coaps://{host}:{}/{name}", self.secure().port())).unwrap()
     }
 
     /// Makes a resource with libcoap's client.
-    fn put(&self, name: &str, bytes: &[u8], dir: &Path) {
+    pub(crate) fn put(&self, name: &str, bytes: &[u8], dir: &Path) {
         let file = dir.join("upload");
         fs::write(&file, bytes).unwrap();
         let mut client = Command::new("coap-client-notls");
@@ -141,9 +146,9 @@ fn a_line_that_loses_datagrams_only_takes_longer() {
     assert_eq!(fs::read(&into).unwrap(), body);
 }
 
-const KEY: &str = "sixteen byte key";
+pub(crate) const KEY: &str = "sixteen byte key";
 
-fn with_key(key: &str) -> ClientPolicy {
+pub(crate) fn with_key(key: &str) -> ClientPolicy {
     ClientPolicy {
         suites: vec![Suite::PskAes128Ccm8],
         psk: Some(PreSharedKey::new("camera-7", key)),
@@ -236,9 +241,7 @@ fn a_line_that_loses_datagrams_only_makes_coaps_slower() {
     let dir = tempfile::tempdir().unwrap();
     let body = bytes(40_000, 8);
     server.put("release.bin", &body, dir.path());
-    let mut secure = server.address;
-    secure.set_port(secure.port() + 1);
-    let relay = losing_relay(secure, 37);
+    let relay = losing_relay(server.secure(), 37);
     let base = Url::parse(&format!("coaps://{relay}/")).unwrap();
     let into = dir.path().join("0");
     let fetcher = secure_fetcher(with_key(KEY));

@@ -7,11 +7,11 @@ mod certs;
 mod coap;
 mod faults;
 mod faulty;
+mod killed;
 mod limits;
 mod mirrors;
 mod nginx;
 mod plain;
-mod resume;
 mod ssrf;
 
 use std::path::Path;
