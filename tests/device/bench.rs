@@ -190,6 +190,27 @@ impl Device {
         self.child.wait().unwrap();
     }
 
+    /// Whether its process has ended by itself, or by somebody else's hand.
+    pub(crate) fn is_dead(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Where the kernel tells of its thread of that name.
+    pub(crate) fn thread(&self, name: &str) -> PathBuf {
+        let threads = format!("/proc/{}/task", self.child.id());
+        let named = |path: &PathBuf| {
+            fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim_end() == name)
+        };
+        loop {
+            let mut paths = fs::read_dir(&threads).unwrap().map(|thread| thread.unwrap().path());
+            match paths.find(named) {
+                Some(path) => return path,
+                // A thread names itself, when it is its turn.
+                None => std::thread::yield_now(),
+            }
+        }
+    }
+
     /// SIGUSR1.
     pub(crate) fn press_button(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
@@ -217,7 +238,7 @@ impl Device {
 
     /// A GET by libcoap's client.
     pub(crate) fn get(&self, path: &str) -> Value {
-        let output = coap_client(&["-m", "get", &self.uri(path)]);
+        let output = coap_client(10, &["-m", "get", &self.uri(path)]);
         cbor(&output.stdout).unwrap_or_else(|| panic!("{path}: {:?}; log:\n{}", output, self.log()))
     }
 
@@ -230,10 +251,7 @@ impl Device {
     }
 
     pub(crate) fn order(&self, purl: &str, action: &str, time: &str) -> Result<Value, String> {
-        let body = serde_json::json!({
-            "purl": purl, "swupdateaction": action, "updatetime": time,
-        });
-        self.post("/softwareupdateResURI", &body)
+        self.post("/softwareupdateResURI", &order(purl, action, time))
     }
 
     /// Asks until the state and the action are idle again; the representation then.
@@ -339,13 +357,23 @@ impl CoapClient {
     }
 }
 
+/// What a client posts to the software update resource.
+pub(crate) fn order(purl: &str, action: &str, time: &str) -> Value {
+    serde_json::json!({ "purl": purl, "swupdateaction": action, "updatetime": time })
+}
+
 /// A POST by libcoap's client, to a device that may not be there.
 pub(crate) fn post(uri: &str, body: &Value) -> Result<Value, String> {
+    post_within(uri, body, 10)
+}
+
+/// The same, with an end to the patience, seconds.
+pub(crate) fn post_within(uri: &str, body: &Value, seconds: u32) -> Result<Value, String> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     ciborium::into_writer(body, &mut file).unwrap();
     file.flush().unwrap();
     let name = file.path().to_str().unwrap();
-    let output = coap_client(&["-m", "post", "-t", "10000", "-f", name, uri]);
+    let output = coap_client(seconds, &["-m", "post", "-t", "10000", "-f", name, uri]);
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let error = [errors, text].into_iter().find(|text| text.starts_with(['4', '5']));
@@ -357,12 +385,12 @@ pub(crate) fn post(uri: &str, body: &Value) -> Result<Value, String> {
 
 /// A GET by libcoap's client, of a device that may not be there.
 pub(crate) fn try_get(uri: &str) -> Option<Value> {
-    cbor(&coap_client(&["-m", "get", uri]).stdout)
+    cbor(&coap_client(1, &["-m", "get", uri]).stdout)
 }
 
-fn coap_client(arguments: &[&str]) -> Output {
+fn coap_client(seconds: u32, arguments: &[&str]) -> Output {
     Command::new("coap-client-notls")
-        .args(["-B", "10"])
+        .args(["-B", &seconds.to_string()])
         .args(arguments)
         .stdin(Stdio::null())
         .output()

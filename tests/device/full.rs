@@ -8,10 +8,10 @@ use crate::bench::{Device, Vendor};
 use crate::lives::now;
 
 /// A disk of a few MiB, in memory.
-struct Disk(PathBuf);
+pub(crate) struct Disk(PathBuf);
 
 impl Disk {
-    fn mount(at: PathBuf) -> Option<Self> {
+    pub(crate) fn mount(at: PathBuf) -> Option<Self> {
         fs::create_dir_all(&at).unwrap();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=4m,mode=755", "tmpfs"]).arg(&at);
@@ -24,7 +24,7 @@ impl Disk {
     }
 
     /// Leaves so much space, and no more.
-    fn leave(&self, bytes: u64) {
+    pub(crate) fn leave(&self, bytes: u64) {
         let filler = self.0.join("filler");
         let _ = fs::remove_file(&filler);
         let fill = usize::try_from(self.free() - bytes).unwrap();

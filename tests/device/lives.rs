@@ -1,43 +1,10 @@
-//! Lives that end early: killed, stopped, started anew.
+//! Lives that end, and what the next one does.
 
 use std::time::Duration;
 
 use chrono::{SecondsFormat, TimeDelta};
 
 use crate::bench::{Device, Vendor};
-
-/// Kills in an ordinary run; `KILLS=200 cargo test --release --test device sigkill` for more.
-const KILLS: u64 = 12;
-
-#[test]
-fn sigkill_at_any_moment_ends_in_the_old_or_the_new_software_with_the_outcome_told() {
-    let kills = std::env::var("KILLS").map_or(KILLS, |text| text.parse().unwrap());
-    let vendor = Vendor::new();
-    let url = vendor.publish("1.1.0", "exit 0", 4_000_000);
-    let (mut cut_short, mut ended) = (0, 0);
-    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
-    for n in 0..kills {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let name = format!("cam-{n}");
-        let mut device = Device::start(&vendor, &name);
-        device.order(&url, "upgrade", &now(0)).unwrap();
-        // An update takes about half a second here; some are killed after it, too.
-        std::thread::sleep(Duration::from_micros((seed >> 33) % 700_000));
-        device.kill();
-        assert!(["", "1.1.0"].contains(&&*device.running()), "{:?}", device.running());
-        if device.running().is_empty() {
-            cut_short += 1;
-        } else {
-            ended += 1;
-        }
-        let device = Device::start(&vendor, &name);
-        let value = device.wait_until_idle();
-        assert_eq!(value["swupdateresult"], 1, "kill {n}: {}", device.log());
-        assert_eq!(device.running(), "1.1.0");
-    }
-    println!("{kills} kills: {cut_short} before the switch, {ended} after it, 0 bricked, 0 untold");
-    assert!(cut_short > 0, "the kills came too late to prove anything");
-}
 
 #[test]
 fn a_stopped_device_ends_at_once_and_keeps_its_schedule() {

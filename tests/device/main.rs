@@ -9,6 +9,7 @@ mod bench;
 mod certs;
 mod full;
 mod installers;
+mod kills;
 mod lives;
 mod main_job;
 mod manners;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::bench::{Vendor, make_executable, post, try_get};
+use crate::bench::{Vendor, make_executable, order, post, try_get};
 
 /// Ways to be no good: what it is, the agent, the health command.
 const WAYS: [(&str, &str, &str); 8] = [
@@ -119,11 +119,7 @@ impl<'a> Device<'a> {
         let url = self.vendor.pack(&tree, &version, self.sequence);
         fs::remove_dir_all(tree).unwrap();
         let taken = (0..600).any(|_| {
-            let order = serde_json::json!({
-                "purl": url,
-                "swupdateaction": "upgrade",
-                "updatetime": crate::lives::now(1),
-            });
+            let order = order(&url, "upgrade", &crate::lives::now(1));
             let taken = post(&self.uri(), &order).is_ok();
             thread::sleep(Duration::from_millis(if taken { 0 } else { 100 }));
             taken
