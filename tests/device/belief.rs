@@ -115,6 +115,25 @@ fn a_device_follows_the_trust_sets_of_its_vendor() {
 }
 
 #[test]
+fn a_device_that_was_away_for_long_takes_64_trust_sets_a_check() {
+    let vendor = Vendor::new();
+    for key in ["root", "second"] {
+        vendor.freshen(&["keygen", "--out", key]);
+    }
+    trust_set(&vendor, "1", "vendor", &["root", "vendor"], &[]);
+    for number in 2..=64 {
+        trust_set(&vendor, &number.to_string(), "vendor", &["root"], &[]);
+    }
+    trust_set(&vendor, "65", "second", &["root"], &[]);
+    let device = Device::start_with(&vendor, "cam", &configuration(&vendor), &["--insecure"]);
+    let url = publish(&vendor, "second", "1.1.0", &["--sequence", "1"]);
+    assert_eq!(upgrade(&device, &url), 5, "{}", device.log());
+    assert!(device.log().contains("trust set 64 counts"), "{}", device.log());
+    assert!(!device.log().contains("trust set 65"), "{}", device.log());
+    assert_eq!(upgrade(&device, &url), 1, "{}", device.log());
+}
+
+#[test]
 fn a_damaged_trust_set_believes_nobody() {
     let vendor = Vendor::new();
     vendor.freshen(&["keygen", "--out", "root"]);
