@@ -14,6 +14,10 @@ use crate::package::{Digest, Format, ZSTD_WINDOW_LOG_MAX};
 /// How hard zstd tries: close to the best it can, at some 60 MB/s on one core.
 const ZSTD_LEVEL: i32 = 9;
 
+/// Devices take 8 MiB, and hold the window in memory. Half of that keeps an update below 16 MiB, and
+/// costs little: the libraries of a Debian system, 693 MB, become 1.0 % longer.
+const ZSTD_WINDOW_LOG: u32 = 22;
+
 /// Bytes at the start of every zstd frame (RFC 8878, 3.1.1).
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
@@ -84,13 +88,19 @@ fn archived(
         write(sink)?;
         return Ok(Format::Tar);
     }
-    let mut zstd = zstd::Encoder::new(sink, ZSTD_LEVEL)?;
-    zstd.window_log(ZSTD_WINDOW_LOG_MAX)?;
-    zstd.include_checksum(true)?;
+    let zstd = compressing(sink, ZSTD_LEVEL)?;
     let mut counting = Counting { inner: zstd, bytes: 0 };
     write(&mut counting)?;
     counting.inner.finish().context("cannot compress the payload")?;
     Ok(Format::TarZstd { unpacked_bytes_max: counting.bytes })
+}
+
+/// As zstd, with a window that devices have the memory for.
+pub(super) fn compressing<W: Write>(to: W, level: i32) -> Result<zstd::Encoder<'static, W>> {
+    let mut zstd = zstd::Encoder::new(to, level)?;
+    zstd.window_log(ZSTD_WINDOW_LOG)?;
+    zstd.include_checksum(true)?;
+    Ok(zstd)
 }
 
 fn open(path: &Path) -> Result<BufReader<File>> {

@@ -8,9 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::payload::{self, Payload};
 use crate::install;
-use crate::package::{
-    Coding, Digest, Encoding, Format, Image, Recipient, ZSTD_WINDOW_LOG_MAX, encrypt,
-};
+use crate::package::{Coding, Digest, Encoding, Format, Image, Recipient, encrypt};
 
 /// How hard zstd tries on a patch: it is small, and every device saves what it saves.
 const PATCH_ZSTD_LEVEL: i32 = 19;
@@ -41,7 +39,7 @@ pub(super) fn patch(old: &Path, payload: &Payload, image: &Path, patch: &Path) -
     let new = fs::read(image).context("cannot read the payload again")?;
     let cannot = || format!("cannot write {}", patch.display());
     let file = BufWriter::new(File::create(patch).with_context(cannot)?);
-    let mut zstd = compressing(file, PATCH_ZSTD_LEVEL)?;
+    let mut zstd = payload::compressing(file, PATCH_ZSTD_LEVEL)?;
     bidiff::simple_diff(&precursor, &new, &mut zstd).with_context(cannot)?;
     zstd.finish().and_then(|mut file| file.flush()).with_context(cannot)?;
     let encoding = Encoding::Delta { precursor: Digest::of(&precursor) };
@@ -63,7 +61,7 @@ fn try_out(encoding: Encoding, payload: &Payload, patch: &Path, precursor: Vec<u
 /// Compresses all of `from`.
 pub(super) fn compress(from: &Path, to: &Path) -> Result<Encoding> {
     let cannot = || format!("cannot write {}", to.display());
-    let mut zstd = compressing(File::create(to).with_context(cannot)?, WHOLE_ZSTD_LEVEL)?;
+    let mut zstd = payload::compressing(File::create(to).with_context(cannot)?, WHOLE_ZSTD_LEVEL)?;
     io::copy(&mut open(from)?, &mut zstd).with_context(cannot)?;
     zstd.finish().with_context(cannot)?;
     Ok(Encoding::Zstd)
@@ -91,13 +89,6 @@ pub(super) fn publishable(
     }
     let (size, digest) = payload::measure(to)?;
     Ok(Some(Coding { digest, size, encryption, encoding }))
-}
-
-fn compressing<W: Write>(to: W, level: i32) -> Result<zstd::Encoder<'static, W>> {
-    let mut zstd = zstd::Encoder::new(to, level)?;
-    zstd.window_log(ZSTD_WINDOW_LOG_MAX)?;
-    zstd.include_checksum(true)?;
-    Ok(zstd)
 }
 
 fn open(path: &Path) -> Result<impl Read> {
