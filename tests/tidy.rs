@@ -34,7 +34,7 @@ const RULES: &[Rule] = &[
     Rule { room: "install", may_know: &["clock", "package", "worker"], never: &["tokio"] },
     Rule {
         room: "config",
-        may_know: &["dtls", "fetch", "install", "ocf", "package", "update"],
+        may_know: &["coap", "dtls", "fetch", "install", "ocf", "package", "update"],
         never: &["tokio"],
     },
     Rule {

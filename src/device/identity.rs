@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::keeper::{decode, encode};
+use crate::ocf::security::{Fresh, Secret};
 use crate::store::{self, Found, Ledger};
 
 /// The device's own identifiers.
@@ -39,6 +40,12 @@ impl Identity {
         ledger.commit(&encode(&identity))?;
         Ok(identity)
     }
+}
+
+/// What a device has anew after each reset.
+pub(super) fn fresh() -> Result<Fresh, String> {
+    let key = rcgen::KeyPair::generate().map_err(|error| error.to_string())?;
+    Ok(Fresh { device: Uuid::new_v4(), key: Secret::new(key.serialize_der()) })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! machine that knows what it means; and carries out what that machine wants done. [`Keeper::take`]
 //! is the only way to a new state, and the effects it gives are the only way to the outside.
 
+mod error;
 mod failure;
 mod identity;
 mod image;
@@ -20,6 +21,7 @@ mod trust;
 mod watchers;
 mod workshop;
 
+pub use error::Error;
 pub use keeper::{Commit, Keeper, Rejected};
-pub use run::{Ready, run};
-pub use setup::{Error, LAUNCHED};
+pub use run::run;
+pub use setup::{LAUNCHED, Ready};

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use uuid::Uuid;
-
+use super::identity::fresh;
 use super::keeper::Rejected;
 use super::policy;
 use super::run::Device;
@@ -11,8 +10,7 @@ use crate::clock::{Instant, Now};
 use crate::coap::{Code, Notify, Peer, Response};
 use crate::dtls;
 use crate::ocf::security::{
-    Category, Effect, Event, Fresh, Input, OnboardingState, Refusal, RoleChange, Secret, World,
-    Write,
+    Category, Effect, Event, Input, OnboardingState, Refusal, RoleChange, World, Write,
 };
 use crate::ocf::{self, Pending, Resource, Subject, TOPICS};
 use crate::store;
@@ -316,12 +314,6 @@ impl Device {
 
 fn reset_command(asker: &str) -> Command {
     Command { door: Door::ProvisioningStatus, asker: asker.to_owned(), ask: Ask::Reset }
-}
-
-/// What a device has anew after each reset.
-pub(super) fn fresh() -> Result<Fresh, String> {
-    let key = rcgen::KeyPair::generate().map_err(|error| error.to_string())?;
-    Ok(Fresh { device: Uuid::new_v4(), key: Secret::new(key.serialize_der()) })
 }
 
 /// Whether a reset is asked for by a file in the state directory; the file is removed.

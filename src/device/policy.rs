@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::setup::Error;
+use super::error::Error;
 use crate::clock::Now;
 use crate::config::{Ca, Certified, Credentials, Update};
 use crate::dtls::{

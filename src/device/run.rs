@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use uuid::Uuid;
 
+use super::error::Error;
 use super::keeper::{Keeper, Rejected};
 use super::ownership::{self, Waiting};
 use super::records::{Ownership, Records};
 use super::secure::{Event, Secure};
-use super::setup::{Error, Parts};
+use super::setup::{Parts, Ready};
 use super::sleep;
 use super::watchers::Meter;
 use super::workshop::Workshop;
@@ -32,21 +31,6 @@ const BATCHES_MAX: usize = 16;
 
 /// How often the network interfaces are looked at anew.
 const INTERFACES_EVERY: Duration = Duration::from_secs(30);
-
-/// What `freshen device` prints when it can be used.
-#[derive(Debug, Serialize)]
-pub struct Ready {
-    /// Always `ready`.
-    pub event: &'static str,
-    /// The device's identifier.
-    pub di: Uuid,
-    /// Addresses served in clear.
-    pub coap: Vec<String>,
-    /// Addresses served over DTLS.
-    pub coaps: Vec<String>,
-    /// Whether an onboarding tool owns it.
-    pub owned: bool,
-}
 
 /// Runs a device until it is told to stop (SIGTERM, SIGINT). `ready` is called once it can be used.
 /// SIGUSR1 is the button that resets it; so is, at the start, a file `reset` in `directory`.

@@ -3,25 +3,26 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::identity::Identity;
-use super::keeper::{Rejected, decode};
-use super::ownership::fresh;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::error::Error;
+use super::identity::{Identity, fresh};
+use super::keeper::decode;
 use super::pin::Pin;
 use super::policy::{self, Configured};
-use super::run::Ready;
 use super::secure::Secure;
 use super::trust::Trusted;
 use super::workshop::Bench;
 use crate::coap;
 use crate::config::{self, Settings};
-use crate::dtls;
 use crate::fetch::{self, Fetcher, Roots};
 use crate::install::{self, Installer};
 use crate::net::{self, Service, Sockets};
 use crate::ocf::About;
 use crate::ocf::security::{self, Fresh, Secret, Security};
 use crate::package::{self, DecryptionKey, KeyError, Trust};
-use crate::store::{self, Found, Ledger};
+use crate::store::{Found, Ledger};
 use crate::update::{self, Failure, FailureKind, Floor, Outcome, Rules, State};
 
 /// Longest body that a device takes in blocks, bytes: a certificate chain and its frame.
@@ -37,42 +38,19 @@ const OCF_OPTIONS: [u16; 2] = [2049, 2053];
 /// In the environment of an agent that `freshen launch` has started: which one that is.
 pub const LAUNCHED: &str = "FRESHEN_LAUNCHED";
 
-/// What kept a device from starting.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The state directory.
-    #[error("{0}")]
-    Store(#[from] store::Error),
-    /// A socket.
-    #[error("{0}")]
-    Net(#[from] net::Error),
-    /// The keys that may sign packages.
-    #[error("update.trust: {0}")]
-    Trust(String),
-    /// The key for encrypted payloads.
-    #[error("update.decryption_key: {0}")]
-    DecryptionKey(KeyError),
-    /// What may be fetched.
-    #[error("update: {0}")]
-    Fetch(#[from] fetch::Error),
-    /// Keys and certificates for secure sessions.
-    #[error("credentials: {0}")]
-    Credentials(dtls::Error),
-    /// How software is installed.
-    #[error("install: {0}")]
-    Install(#[from] install::Error),
-    /// Something that the system refused.
-    #[error("cannot start: {0}")]
-    Start(String),
-}
-
-impl Error {
-    pub(super) fn keep<R: std::fmt::Display>(rejected: Rejected<R>) -> Self {
-        match rejected {
-            Rejected::NotDurable(error) => Self::Store(error),
-            Rejected::Refused(refusal) => Self::Start(refusal.to_string()),
-        }
-    }
+/// What `freshen device` prints when it can be used.
+#[derive(Debug, Serialize)]
+pub struct Ready {
+    /// Always `ready`.
+    pub event: &'static str,
+    /// The device's identifier.
+    pub di: Uuid,
+    /// Addresses served in clear.
+    pub coap: Vec<String>,
+    /// Addresses served over DTLS.
+    pub coaps: Vec<String>,
+    /// Whether an onboarding tool owns it.
+    pub owned: bool,
 }
 
 /// Everything that the loop owns, before it runs.

@@ -9,8 +9,8 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use url::Url;
 
+use super::error::Error;
 use super::failure;
-use super::setup::Error;
 use crate::fetch::{self, Fetcher};
 use crate::package::{self, Trust, TrustSet};
 use crate::store::{Found, Ledger};

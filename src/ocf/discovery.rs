@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::representation::{Names, common, uuid};
 use super::resource::Resource;
-use super::router::Site;
 use super::security::{OnboardingState, SecurityDomain};
+use super::site::Site;
 use super::time;
 
 /// One link of `/oic/res` (OCF Core, oic.oic-link-schema).

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::body;
 use super::representation::{Names, common};
 use super::resource::Resource;
-use super::router::Site;
+use super::site::Site;
 
 const DOCUMENT: &str = include_str!("../../resources/introspection.json");
 /// The path that the document describes the software update resource under.

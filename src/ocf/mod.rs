@@ -13,6 +13,7 @@ mod representation;
 mod resource;
 mod router;
 pub mod security;
+mod site;
 mod softwareupdate;
 mod status;
 mod time;
@@ -20,9 +21,7 @@ mod watch;
 
 pub use pstat::provisioning_mode;
 pub use resource::{Resource, TOPICS};
-pub use router::{
-    About, Answer, Guard, Identified, NO_PROGRESS, Pending, Progress, Site, Subject, answer,
-    readable, render,
-};
+pub use router::{Answer, Pending, answer, readable, render};
+pub use site::{About, Guard, Identified, NO_PROGRESS, Progress, Site, Subject};
 pub use softwareupdate::{Memo, result_code, state_word};
 pub use watch::changed;

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::representation::{Names, common};
 use super::resource::Resource;
-use super::router::Progress;
+use super::site::Progress;
 use super::time;
 use crate::update::{Outcome, State};
 

@@ -1,9 +1,15 @@
 //! One request, one answer.
 
 use ciborium::{Value, cbor};
+use uuid::Uuid;
 
 use super::*;
 use crate::clock::Instant;
+use crate::clock::Now;
+use crate::ocf::security::Security;
+use crate::ocf::site::{About, NO_PROGRESS};
+use crate::ocf::softwareupdate::Memo;
+use crate::update::State;
 use crate::update::{Rules, step};
 
 struct Bench {

@@ -5,8 +5,8 @@ use chrono::{DateTime, Utc};
 use super::acl2::permission;
 use super::{Ace, AceResource, AceSubject, ConnectionType, OnboardingState, Security, Wildcard};
 use crate::coap::Code;
+use crate::ocf::Subject;
 use crate::ocf::resource::Resource;
-use crate::ocf::router::Subject;
 
 /// A request, as far as access depends on it.
 #[derive(Clone, Copy, Debug)]
