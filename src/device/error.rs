@@ -1,4 +1,4 @@
-//! What kept a device from starting.
+//! The error of this room.
 
 use super::keeper::Rejected;
 use crate::dtls;
