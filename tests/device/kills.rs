@@ -357,7 +357,7 @@ fn an_agent_killed_before_every_change_of_the_disk_ends_as_if_nobody_had() {
 
 /// `cargo test --release --test device kills -- --ignored --nocapture`
 #[test]
-#[ignore = "takes an hour; the command is above"]
+#[ignore = "takes minutes; the command is above"]
 fn an_agent_killed_ten_thousand_times_ends_as_if_nobody_had() {
     kill_at_random(10_000);
 }
