@@ -317,7 +317,7 @@ fn kill_at_random(times: usize) {
                     }
                     let case = scene.cases[n % scene.cases.len()];
                     let chance = (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
-                    let moment = Duration::from_micros(chance % 300_000);
+                    let moment = Duration::from_micros(chance % 120_000);
                     scene.update(case, &format!("random-{n}"), |device, url| {
                         let taken = device.order(url, "upgrade", &now(0)).is_ok();
                         thread::sleep(moment);
