@@ -1,25 +1,17 @@
-//! Finds a device by its identifier, and what it serves where.
+//! Finds a device, however it is named.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
 use uuid::Uuid;
 
 use super::ocf::Link;
+use super::place::{LINKS, Place};
 use super::talk::{Client, accepted};
 use super::target::Target;
 use super::{body, discover, ocf, svr};
 use crate::clock;
 use crate::coap::{Code, Peer};
-
-/// A device, who told of its links, and the links.
-#[derive(Clone, Debug)]
-pub(super) struct Place {
-    pub(super) device: Option<Uuid>,
-    pub(super) told_by: Peer,
-    pub(super) links: Vec<Link>,
-}
 
 /// How long a device may take to answer at the address where it was last.
 const REMEMBERED_WAIT: Duration = Duration::from_secs(2);
@@ -121,42 +113,4 @@ pub(super) async fn read(
     let links = ocf::cbor(&answer.response).map(|value| ocf::links(&value))?;
     // Several answers of one device: all but the first socket have done their work.
     Some(Place::new(peer, links)).filter(|place| place.device == Some(device))
-}
-
-const LINKS: &str = "/oic/res";
-
-impl Place {
-    fn new(told_by: Peer, links: Vec<Link>) -> Self {
-        let device = links.iter().find_map(Link::device_id);
-        Self { device, told_by, links }
-    }
-
-    pub(super) fn link_of_type(&self, name: &str) -> Option<&Link> {
-        self.links.iter().find(|link| link.has_type(name))
-    }
-
-    /// Where the device takes sessions.
-    pub(super) fn secure(&self) -> Option<SocketAddr> {
-        if self.told_by.session != 0 {
-            return Some(self.told_by.remote);
-        }
-        self.links.iter().find_map(|link| link.secure_address(self.told_by.remote))
-    }
-
-    /// Whom to ask for a resource: where its link says, or where the device is.
-    pub(super) async fn serves(
-        &self,
-        client: &mut Client,
-        path: &str,
-        patience: Duration,
-    ) -> anyhow::Result<Peer> {
-        let path = if path.is_empty() { LINKS } else { path };
-        match self.links.iter().find(|link| link.href == path) {
-            Some(link) => client.reach_link(link, self.told_by, patience).await,
-            None => match self.secure() {
-                Some(address) => client.secure(address, self.device, patience).await,
-                None => Ok(self.told_by),
-            },
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! The client commands: each asks OCF devices (any vendor's, and plain CoAP servers) over CoAP.
 
 mod access;
+mod ask;
 mod authority;
 mod body;
 pub(super) mod discover;
@@ -11,6 +12,7 @@ mod locate;
 pub(super) mod observe;
 mod ocf;
 pub(super) mod own;
+mod place;
 pub(super) mod post;
 pub(super) mod provision;
 pub(super) mod reset;

@@ -12,6 +12,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::access::Directory;
+use super::place::Place;
 use super::svr::{self, Conversation};
 use super::talk::Client;
 use super::target::Target;
@@ -141,7 +142,7 @@ pub(in crate::cli) fn run(args: Args) -> anyhow::Result<()> {
 /// What a device says of its ownership, if it can be owned.
 async fn read_doxm(
     client: &mut Client,
-    place: &locate::Place,
+    place: &Place,
     patience: Duration,
 ) -> anyhow::Result<Value> {
     let keyring = &client.keys.keyring;
@@ -201,7 +202,7 @@ fn choose(doxm: &Value, args: &Args) -> anyhow::Result<Method> {
 /// Tells the device the method. Only in clear, and only before a session.
 async fn select(
     client: &mut Client,
-    place: &locate::Place,
+    place: &Place,
     method: Method,
     patience: Duration,
 ) -> anyhow::Result<()> {

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::access::Directory;
 use super::keyring::{Device, Keyring};
-use super::locate::Place;
+use super::place::Place;
 use super::svr::{self, Conversation, permission};
 use super::talk::Client;
 use super::target::Target;

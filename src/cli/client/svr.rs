@@ -7,7 +7,7 @@ use ciborium::{Value, cbor};
 use uuid::Uuid;
 
 use super::access;
-use super::locate::Place;
+use super::place::Place;
 use super::talk::{Client, accepted};
 use super::{body, ocf, words};
 use crate::coap::{Code, Peer, Request, Response};

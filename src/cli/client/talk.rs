@@ -12,8 +12,7 @@ use uuid::Uuid;
 
 use super::access::Keys;
 use super::ocf::Link;
-use super::target::Target;
-use super::{locate, ocf, words};
+use super::{ocf, words};
 use crate::clock::{self, Instant};
 use crate::coap::{
     Call, CallError, Code, Config, Endpoint, Output, Peer, Reception, Request, Response,
@@ -52,15 +51,6 @@ pub(super) struct Answer {
     pub(super) response: Response,
     /// Whether more may follow.
     pub(super) more: bool,
-}
-
-/// What [`Client::ask_target`] has found.
-#[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) call: Call,
-    pub(super) answer: Answer,
-    /// How the device had to be asked.
-    pub(super) way: ocf::Way,
 }
 
 /// Why there is no answer.
@@ -286,72 +276,6 @@ impl Client {
     ) -> Result<Answer, Failure> {
         let call = self.request(peer, request);
         self.wait(call, patience).await
-    }
-
-    /// Asks the target at each of its addresses, until one answers. `request` makes the request in
-    /// OCF's way, or without what only OCF knows, for servers that say they do not know it.
-    pub(super) async fn ask_target(
-        &mut self,
-        target: &Target,
-        patience: Duration,
-        request: impl Fn(ocf::Way) -> Request,
-    ) -> anyhow::Result<Asked> {
-        let mut failure = None;
-        for peer in self.peers(target, patience).await? {
-            let peer = match peer {
-                Ok(peer) => peer,
-                Err(error) => {
-                    failure = Some(error);
-                    continue;
-                }
-            };
-            let remote = peer.remote;
-            let mut way = ocf::Way::Ocf;
-            loop {
-                let request = request(way);
-                let method = request.code;
-                let call = self.request(peer, request);
-                match self.wait(call, patience).await {
-                    Ok(answer)
-                        if way == ocf::Way::Ocf && ocf::unknown(method, &answer.response) =>
-                    {
-                        tracing::info!("{remote} does not know OCF's options; asking without");
-                        way = ocf::Way::Plain;
-                    }
-                    Ok(answer) => return Ok(Asked { call, answer, way }),
-                    Err(error) => {
-                        failure = Some(anyhow::Error::from(error).context(format!("{remote}")));
-                        break;
-                    }
-                }
-            }
-        }
-        Err(failure.context("the host has no address")?.context(format!("cannot ask {target}")))
-    }
-
-    /// Where a target is, best first.
-    async fn peers(
-        &mut self,
-        target: &Target,
-        patience: Duration,
-    ) -> anyhow::Result<Vec<anyhow::Result<Peer>>> {
-        if let Some(device) = target.device() {
-            let place = locate::find_device(self, device, patience).await?;
-            return Ok(vec![place.serves(self, &target.path(), patience).await]);
-        }
-        let mut peers = Vec::new();
-        for remote in target.resolve()? {
-            let peer = match target.is_secure() {
-                true => self.secure(remote, None, patience).await,
-                false => self.reach(remote),
-            };
-            peers.push(peer);
-            // A second address is for when the first does not answer.
-            if target.is_secure() && peers.last().is_some_and(Result::is_ok) {
-                break;
-            }
-        }
-        Ok(peers)
     }
 
     /// Lets what is queued leave, such as the end of an observation, and ends the sessions.

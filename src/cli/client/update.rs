@@ -10,8 +10,8 @@ use ciborium::{Value, cbor};
 use uuid::Uuid;
 
 use super::follow::{Action, Follow, Standing};
-use super::locate::Place;
 use super::ocf::Way;
+use super::place::Place;
 use super::talk::{Client, Event, accepted};
 use super::target::Target;
 use super::{Common, DEVICE_HELP, body, discover, locate, ocf, with_client, words};

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::client::access;
 use crate::cli::client::keyring::Device;
-use crate::cli::client::locate::Place;
+use crate::cli::client::place::Place;
 use crate::cli::client::svr::{
     self, ACL, AEL, CRED, CSR, Conversation, DOXM, PSTAT, ROLES, SDI, SP, entry, href, optional,
     permission,

@@ -1,0 +1,57 @@
+//! Where a device is, and what it serves where.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::ocf::Link;
+use super::talk::Client;
+use crate::coap::Peer;
+
+/// Where a device tells of its resources.
+pub(super) const LINKS: &str = "/oic/res";
+
+/// A device, who told of its links, and the links.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) device: Option<Uuid>,
+    pub(super) told_by: Peer,
+    pub(super) links: Vec<Link>,
+}
+
+impl Place {
+    pub(super) fn new(told_by: Peer, links: Vec<Link>) -> Self {
+        let device = links.iter().find_map(Link::device_id);
+        Self { device, told_by, links }
+    }
+
+    pub(super) fn link_of_type(&self, name: &str) -> Option<&Link> {
+        self.links.iter().find(|link| link.has_type(name))
+    }
+
+    /// Where the device takes sessions.
+    pub(super) fn secure(&self) -> Option<SocketAddr> {
+        if self.told_by.session != 0 {
+            return Some(self.told_by.remote);
+        }
+        self.links.iter().find_map(|link| link.secure_address(self.told_by.remote))
+    }
+
+    /// Whom to ask for a resource: where its link says, or where the device is.
+    pub(super) async fn serves(
+        &self,
+        client: &mut Client,
+        path: &str,
+        patience: Duration,
+    ) -> anyhow::Result<Peer> {
+        let path = if path.is_empty() { LINKS } else { path };
+        match self.links.iter().find(|link| link.href == path) {
+            Some(link) => client.reach_link(link, self.told_by, patience).await,
+            None => match self.secure() {
+                Some(address) => client.secure(address, self.device, patience).await,
+                None => Ok(self.told_by),
+            },
+        }
+    }
+}
