@@ -11,6 +11,8 @@ mod multicast;
 mod ordering;
 mod ours;
 mod peers;
+#[path = "../ports/mod.rs"]
+mod ports;
 mod reading;
 mod weather;
 

@@ -5,6 +5,8 @@ use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::ports::free_address;
+
 /// A server that runs.
 pub(crate) struct Peer {
     process: Child,
@@ -14,7 +16,7 @@ pub(crate) struct Peer {
 impl Peer {
     /// libcoap's example server, on the loopback interface.
     pub(crate) fn libcoap() -> Self {
-        let port = free_port();
+        let port = free_address().port();
         let mut command = Command::new("coap-server-notls");
         command.args(["-A", "127.0.0.1", "-p", &port.to_string()]);
         let peer = Self::start(&mut command, port);
@@ -24,7 +26,7 @@ impl Peer {
 
     /// The same, which makes what is put to it.
     pub(crate) fn libcoap_with_resources() -> Self {
-        let port = free_port();
+        let port = free_address().port();
         let mut command = Command::new("coap-server-notls");
         command.args(["-A", "127.0.0.1", "-d", "10", "-p", &port.to_string()]);
         let peer = Self::start(&mut command, port);
@@ -34,7 +36,7 @@ impl Peer {
 
     /// A device made with aiocoap, on the loopback interface.
     pub(crate) fn aiocoap() -> Self {
-        let port = free_port();
+        let port = free_address().port();
         Self::aiocoap_by(Command::new(python()), "127.0.0.1", port, &[])
     }
 
@@ -75,10 +77,6 @@ impl Drop for Peer {
 
 pub(crate) fn python() -> String {
     "python3".into()
-}
-
-fn free_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Pings until somebody answers with a reset (RFC 7252 section 4.3).

@@ -17,6 +17,8 @@ mod manners;
 #[path = "../fetch/nginx.rs"]
 mod nginx;
 mod ownership;
+#[path = "../ports/mod.rs"]
+mod ports;
 mod side_by_side;
 mod threats;
 mod tool;

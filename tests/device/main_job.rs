@@ -4,6 +4,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use crate::bench::{CoapClient, Device, Observer, Vendor};
+use crate::ports::free_address;
 
 const SWU: &str = "/softwareupdateResURI";
 const PSTAT: &str = "/oic/sec/pstat";
@@ -182,7 +183,7 @@ fn a_payload_with_a_flipped_bit_is_refused_and_the_old_software_stays() {
 fn an_update_comes_over_coaps_too() {
     let vendor = Vendor::new();
     vendor.publish("1.1.0", "exit 0", 200_000);
-    let depot = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let depot = free_address();
     let mut server = std::process::Command::new("coap-server-openssl")
         .args(["-A", "127.0.0.1", "-d", "10", "-k", "sixteen byte key", "-p"])
         .arg(depot.port().to_string())

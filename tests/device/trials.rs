@@ -2,7 +2,6 @@
 //! `freshen launch` starts it from its slot, and something stands in for the service manager.
 
 use std::fs;
-use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +12,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::bench::{Vendor, make_executable, order, post, try_get};
+use crate::ports::free_address;
 
 /// Ways to be no good: what it is, the agent, the health command.
 const WAYS: [(&str, &str, &str); 8] = [
@@ -98,8 +98,7 @@ impl<'a> Device<'a> {
         let text = vendor.configuration().replace("STATE", state.to_str().unwrap());
         let text = text.replace("health_timeout_s = 2\n", "");
         fs::write(&config, text.replace("confirm_timeout_s = 3\n", settings)).unwrap();
-        let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let address = format!("127.0.0.1:{port}");
+        let address = free_address().to_string();
         let service = Service::start(&state, &config, &address);
         Self { vendor, way, state, address, sequence: 0, _service: service }
     }

@@ -12,4 +12,6 @@ mod libcoap;
 mod mbedtls;
 mod openssl;
 mod pki;
+#[path = "../ports/mod.rs"]
+mod ports;
 mod process;

@@ -1,7 +1,7 @@
 //! Programs that are started, spoken to, listened to, and ended.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -85,11 +85,6 @@ impl Drop for Process {
             eprintln!("--- {}:\n{}", self.name, self.output());
         }
     }
-}
-
-/// An address on loopback where nothing listens at the moment.
-pub(crate) fn free_address() -> SocketAddr {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// Waits until a program has taken a UDP port. (Trying to bind it could take it away from the

@@ -11,6 +11,7 @@ use freshen::fetch::{Error, Fetcher, Limits, Settings};
 use freshen::worker::{Cancel, Progress};
 use url::Url;
 
+use crate::ports::free_address;
 use crate::{bytes, certs, component, fetch, settings};
 
 /// libcoap's server, in a process of its own.
@@ -25,7 +26,7 @@ impl CoapServer {
     }
 
     pub(crate) fn start_as(program: &str, credentials: &[&str]) -> Self {
-        let address = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = free_address();
         let child = Command::new(program)
             .args(["-A", "127.0.0.1", "-d", "10", "-p", &address.port().to_string()])
             .args(credentials)

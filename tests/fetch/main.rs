@@ -12,6 +12,8 @@ mod limits;
 mod mirrors;
 mod nginx;
 mod plain;
+#[path = "../ports/mod.rs"]
+mod ports;
 mod ssrf;
 
 use std::path::Path;

@@ -1,13 +1,13 @@
 //! Debian's nginx with TLS on a free port of loopback.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use url::Url;
 
 use crate::certs::{self, Certs};
+use crate::ports::free_address;
 
 pub(crate) struct Nginx {
     child: Child,
@@ -26,7 +26,7 @@ impl Nginx {
         fs::create_dir(dir.path().join("www")).unwrap();
         // Its workers drop privileges and still have to read what we write.
         make_readable(dir.path());
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_address().port();
         fs::write(dir.path().join("nginx.conf"), configuration(dir.path(), port, extra)).unwrap();
         let child = Command::new("/usr/sbin/nginx")
             .arg("-c")

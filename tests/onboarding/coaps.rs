@@ -2,7 +2,8 @@
 
 use crate::freshen::{Device, freshen, payload};
 use crate::pki::{IDENTITY, KEY_HEX, Pki};
-use crate::process::{Process, free_address, wait_until_taken};
+use crate::ports::free_address;
+use crate::process::{Process, wait_until_taken};
 
 /// libcoap's example server, built with this or that TLS library; the address for coaps.
 fn coap_server(program: &str, credentials: &[&str]) -> (Process, String) {
