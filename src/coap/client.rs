@@ -342,8 +342,9 @@ impl Endpoint {
         let bytes_max = self.config.body_bytes_max;
         match download.take(block, &options, &payload, bytes_max) {
             DownloadStep::Next => {
-                self.hand_on_part(call);
+                // The server works on the next block while the caller keeps this one.
                 self.send_request(call, now);
+                self.hand_on_part(call);
             }
             DownloadStep::Whole => {
                 self.hand_on_part(call);

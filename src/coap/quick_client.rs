@@ -36,14 +36,20 @@ impl Endpoint {
             self.layer.timers.stop(timer);
         }
         let peer = asking.peer;
+        // The server works on the next set while the caller keeps this part.
+        if step == QuickStep::Continue {
+            self.ask_quick(call, false, now);
+        }
         if !bytes.is_empty() {
             self.layer.outputs.push_back(Output::Part { call, peer, offset, bytes, size });
         }
+        let quick = self.calls.get_mut(&call).and_then(|asking| asking.quick.as_mut());
+        let Some(quick) = quick else { return };
         match step {
             QuickStep::Wait(wait) => {
                 quick.timer = Some(self.layer.timers.set(now + wait, Timer::Missing(call)));
             }
-            QuickStep::Continue => self.ask_quick(call, false, now),
+            QuickStep::Continue => {}
             QuickStep::Whole => {
                 options = std::mem::take(&mut quick.options);
                 options.remove(option::Q_BLOCK2);

@@ -21,6 +21,8 @@ pub(super) struct Channel {
     pub(super) peer: Peer,
     /// What the socket writes into; the longest datagram of UDP.
     buffer: Vec<u8>,
+    /// How long the socket waits, as it was told last.
+    read_timeout: Duration,
 }
 
 /// One DTLS session, ours to begin.
@@ -71,7 +73,8 @@ impl Channel {
         target: &Target,
     ) -> Result<Self, Error> {
         let peer = Peer { remote, socket: 0, session: 0 };
-        let mut channel = Self { socket, secure: None, peer, buffer: vec![0; DATAGRAM_BYTES_MAX] };
+        let buffer = vec![0; DATAGRAM_BYTES_MAX];
+        let mut channel = Self { socket, secure: None, peer, buffer, read_timeout: Duration::ZERO };
         if let Some(policy) = policy {
             channel.shake_hands(policy, way, target)?;
         }
@@ -188,7 +191,11 @@ impl Channel {
     fn read(&mut self, wait: Duration) -> io::Result<Option<usize>> {
         use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
         // Zero would mean for ever.
-        self.socket.set_read_timeout(Some(wait.max(Duration::from_millis(1))))?;
+        let wait = wait.max(Duration::from_millis(1));
+        if self.read_timeout != wait {
+            self.socket.set_read_timeout(Some(wait))?;
+            self.read_timeout = wait;
+        }
         match self.socket.recv(&mut self.buffer) {
             Ok(length) => Ok(Some(length)),
             Err(error) if matches!(error.kind(), WouldBlock | TimedOut | Interrupted) => Ok(None),
