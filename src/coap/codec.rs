@@ -1,12 +1,10 @@
-//! Bytes to messages and back (RFC 7252 section 3). The only file that sees coap-lite.
+//! Bytes to messages and back (RFC 7252 section 3).
 //!
-//! coap-lite's `Packet` writes what we send, and judges in the tests what we read. Reading is done
-//! here: it has to bound the datagram and its options, to refuse what `Packet` lets pass (versions,
-//! codes, markers, tokens of RFC 8974), and to do so before it allocates; then little is left to do.
+//! Reading has to bound the datagram and its options, to refuse what coap-lite's `Packet` lets pass
+//! (versions, codes, markers, tokens of RFC 8974), and to do so before it allocates; writing is the
+//! little that is left. In the tests coap-lite judges both.
 
 use std::sync::Arc;
-
-use coap_lite::{CoapOption, MessageClass, Packet};
 
 use super::{Code, Options};
 
@@ -118,14 +116,21 @@ pub(super) fn decode(datagram: &[u8]) -> Result<Message, Malformed> {
 /// Options, payload marker and payload as bytes: everything behind the token, so that one copy serves
 /// every observer of a representation.
 pub(super) fn tail(options: &Options, payload: &[u8]) -> Vec<u8> {
-    let mut packet = Packet::new();
-    packet.header.code = MessageClass::Reserved(Code::CONTENT.0);
+    let mut bytes = Vec::with_capacity(OPTION_BYTES_USUAL + payload.len());
+    let mut before = 0;
     for (number, value) in options.iter() {
-        packet.add_option(CoapOption::from(number), value.to_vec());
+        let (delta, delta_extension) = nibble(usize::from(number - before));
+        let (length, length_extension) = nibble(value.len());
+        bytes.push(delta << 4 | length);
+        bytes.extend(delta_extension);
+        bytes.extend(length_extension);
+        bytes.extend_from_slice(value);
+        before = number;
     }
-    packet.payload = payload.to_vec();
-    let mut bytes = packet.to_bytes_unlimited().unwrap_or_default();
-    bytes.drain(..bytes.len().min(4));
+    if !payload.is_empty() {
+        bytes.push(PAYLOAD_MARKER);
+        bytes.extend_from_slice(payload);
+    }
     bytes
 }
 
@@ -151,18 +156,25 @@ impl LastTail {
 /// Header, token and an encoded [`tail`].
 pub(super) fn frame(kind: Kind, code: Code, id: u16, token: &Token, tail: &[u8]) -> Vec<u8> {
     let token = token.bytes();
-    let (nibble, extension): (u8, &[u8]) = match token.len() {
-        length @ 0..13 => (length as u8, &[]),
-        length @ 13..269 => (13, &[(length - 13) as u8]),
-        length => (14, &((length - 269) as u16).to_be_bytes()),
-    };
+    let (length, extension) = nibble(token.len());
     let mut bytes = Vec::with_capacity(6 + token.len() + tail.len());
-    bytes.extend_from_slice(&[VERSION << 6 | (kind as u8) << 4 | nibble, code.0]);
+    bytes.extend_from_slice(&[VERSION << 6 | (kind as u8) << 4 | length, code.0]);
     bytes.extend_from_slice(&id.to_be_bytes());
-    bytes.extend_from_slice(extension);
+    bytes.extend(extension);
     bytes.extend_from_slice(token);
     bytes.extend_from_slice(tail);
     bytes
+}
+
+/// How a delta, a length or the length of a token is written (RFC 7252 section 3.1, RFC 8974 section
+/// 2.1): four bits, and the bytes that extend them.
+fn nibble(value: usize) -> (u8, impl Iterator<Item = u8>) {
+    let (nibble, [high, low], extension) = match value {
+        0..13 => (value as u8, [0, 0], 0),
+        13..269 => (13, [0, (value - 13) as u8], 1),
+        _ => (14, ((value - 269) as u16).to_be_bytes(), 2),
+    };
+    (nibble, [high, low].into_iter().skip(2 - extension))
 }
 
 /// Gives an encoded message another message id.
@@ -256,6 +268,8 @@ fn extended(nibble: u8, rest: &mut &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use coap_lite::{CoapOption, Packet};
+
     use super::*;
 
     #[test]
@@ -271,6 +285,26 @@ mod tests {
             let payload = b"body".to_vec();
             let code = Code::GET;
             assert_eq!(decode(&bytes), Ok(Message { kind, code, id: 77, token, options, payload }));
+        }
+    }
+
+    #[test]
+    fn what_we_write_coap_lite_writes_alike() {
+        for (numbers, length) in
+            [(vec![], 0), (vec![3, 11, 11, 15], 5), (vec![1, 14, 300, 65_000], 12)]
+        {
+            for value in [0, 1, 12, 13, 14, 268, 269, 300, 1000] {
+                let mut packet = Packet::new();
+                let mut options = Options::default();
+                for number in &numbers {
+                    options.push(*number, vec![7; value]);
+                    packet.add_option(CoapOption::from(*number), vec![7; value]);
+                }
+                let payload = vec![9; length];
+                packet.payload = payload.clone();
+                let theirs = packet.to_bytes_unlimited().unwrap();
+                assert_eq!(tail(&options, &payload), theirs[4..], "{numbers:?} {value}");
+            }
         }
     }
 
