@@ -256,9 +256,7 @@ impl Device {
 
     /// Asks until the state and the action are idle again; the representation then.
     pub(crate) fn wait_until_idle(&self) -> Value {
-        self.wait_until(|value| {
-            value["swupdatestate"] == "idle" && value["swupdateaction"] == "idle"
-        })
+        self.wait_until(is_idle)
     }
 
     pub(crate) fn wait_until(&self, wanted: impl Fn(&Value) -> bool) -> Value {
@@ -355,6 +353,11 @@ impl CoapClient {
         }
         values
     }
+}
+
+/// Whether nothing is under way, and nothing ordered.
+pub(crate) fn is_idle(value: &Value) -> bool {
+    value["swupdatestate"] == "idle" && value["swupdateaction"] == "idle"
 }
 
 /// What a client posts to the software update resource.

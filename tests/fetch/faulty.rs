@@ -146,6 +146,18 @@ pub(crate) fn serve_well(
     stream: &mut Stream,
     most: usize,
 ) -> std::io::Result<()> {
+    let from = begin_well(body, request, stream)?;
+    let end = body.len().min(from.saturating_add(most));
+    stream.write_all(&body[from..end])?;
+    stream.flush()
+}
+
+/// The head of a good server's answer; where in the body it begins.
+pub(crate) fn begin_well(
+    body: &[u8],
+    request: &Request,
+    stream: &mut Stream,
+) -> std::io::Result<usize> {
     let from = request.range_from.unwrap_or(0).min(body.len());
     let etag = "\"v1\"";
     let current = request.if_range.as_deref().is_none_or(|asked| asked == etag);
@@ -160,9 +172,7 @@ pub(crate) fn serve_well(
         "200 OK"
     };
     head(stream, status, &fields)?;
-    let end = body.len().min(from.saturating_add(most));
-    stream.write_all(&body[from..end])?;
-    stream.flush()
+    Ok(from)
 }
 
 /// Counts bytes that were written to the connection.

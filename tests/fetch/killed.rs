@@ -12,7 +12,7 @@ use freshen::worker::{Cancel, Progress};
 use url::Url;
 
 use crate::coap::{CoapServer, KEY, with_key};
-use crate::faulty::{Faulty, head};
+use crate::faulty::{Faulty, begin_well};
 use crate::{bytes, component, settings};
 
 /// Tells the child what to fetch: the URL, the directory that it works in.
@@ -104,22 +104,8 @@ impl Line {
         let (served, through) = (body.to_vec(), gate.clone());
         let server = Faulty::start(move |request, stream| {
             use std::io::{Read, Write};
-            let rest = served.get(request.range_from.unwrap_or(0)..).unwrap_or_default();
-            let length = ("Content-Length", rest.len().to_string());
-            let etag = ("ETag", "\"v1\"".to_owned());
-            let range = format!(
-                "bytes {}-{}/{}",
-                served.len() - rest.len(),
-                served.len() - 1,
-                served.len()
-            );
-            match request.range_from {
-                Some(_) => {
-                    head(stream, "206 Partial Content", &[length, etag, ("Content-Range", range)])?;
-                }
-                None => head(stream, "200 OK", &[length, etag])?,
-            }
-            for part in rest.chunks(16_384) {
+            let from = begin_well(&served, request, stream)?;
+            for part in served[from..].chunks(16_384) {
                 let passes = through.pass(part.len());
                 stream.write_all(&part[..passes])?;
                 stream.flush()?;
