@@ -1,0 +1,130 @@
+//! The real binary as a device, and what it takes to be near it.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use ciborium::cbor;
+use freshen::clock;
+use freshen::coap::Code;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::tool::Tool;
+
+/// How long anything may take before a scenario gives up on it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) const DOXM: &str = "/oic/sec/doxm";
+
+/// A device with a state directory of its own.
+pub(crate) struct Victim {
+    directory: tempfile::TempDir,
+    process: Child,
+    /// Kept open: a device that cannot print is not what a scenario is about.
+    _stdout: BufReader<ChildStdout>,
+    /// The line that it prints when it can be used.
+    pub(crate) ready: Value,
+    pub(crate) clear: SocketAddr,
+    pub(crate) secure: SocketAddr,
+}
+
+impl Victim {
+    /// Starts one with this configuration; `STATE` in it stands for the state directory.
+    pub(crate) fn start(configuration: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
+        let listen = "[listen]\nmulticast = false\n\n";
+        let configuration = configuration.replace("STATE", state.to_str().unwrap());
+        fs::write(directory.path().join("device.toml"), listen.to_owned() + &configuration)
+            .unwrap();
+        Self::live(directory)
+    }
+
+    /// Ends its process without a word, and starts another on the same state.
+    pub(crate) fn restart(self) -> Self {
+        Self::live(self.end())
+    }
+
+    /// Ends its process without a word; what is left is the directory.
+    pub(crate) fn end(mut self) -> tempfile::TempDir {
+        let empty = tempfile::tempdir().unwrap();
+        std::mem::replace(&mut self.directory, empty)
+    }
+
+    /// A new life in the directory of another.
+    pub(crate) fn live(directory: tempfile::TempDir) -> Self {
+        let log = directory.path().join("log");
+        let log = fs::File::options().create(true).append(true).open(log).unwrap();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_freshen"))
+            .args(["device", "--coap", "127.0.0.1:0", "--coaps", "127.0.0.1:0", "--config"])
+            .arg(directory.path().join("device.toml"))
+            .arg("--state")
+            .arg(directory.path().join("state"))
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(process.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let said = fs::read_to_string(directory.path().join("log")).unwrap();
+        let ready: Value =
+            serde_json::from_str(&line).unwrap_or_else(|_| panic!("no ready line: {said}"));
+        let address = |name: &str| ready[name][0].as_str().unwrap().parse().unwrap();
+        let (clear, secure) = (address("coap"), address("coaps"));
+        Self { directory, process, _stdout: stdout, ready, clear, secure }
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
+    /// The log of every life.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap()
+    }
+
+    /// Somebody who speaks in clear.
+    pub(crate) fn stranger(&self) -> Tool {
+        Tool::new(&self.clear.to_string())
+    }
+
+    /// Chooses a transfer method in clear, as anybody can; the device's temporary name.
+    pub(crate) fn select(&self, method: i64) -> Uuid {
+        let mut stranger = self.stranger();
+        let code = stranger.post(DOXM, &cbor!({"oxmsel" => method}).unwrap());
+        assert_eq!(code, Code::CHANGED, "{}", self.log());
+        stranger.get(DOXM).unwrap()["deviceuuid"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// The PIN that a person at the device reads now; empty while there is none.
+    pub(crate) fn pin(&self) -> String {
+        fs::read_to_string(self.state().join("pin")).unwrap_or_default().trim().to_owned()
+    }
+
+    /// The PIN, as soon as one is shown.
+    pub(crate) fn wait_for_pin(&self) -> String {
+        wait_until("a PIN is shown", || !self.pin().is_empty());
+        self.pin()
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Looks again and again; the scenario ends where it does not come to pass.
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = clock::now().mono;
+    while !holds() {
+        assert!(clock::now().mono - start < PATIENCE, "it did not come to pass that {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
