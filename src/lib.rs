@@ -23,11 +23,13 @@
 //!
 //! - [`config`]: TOML to checked settings.
 //! - [`device`]: owns the machines above and runs the one loop; decides nothing.
+//! - [`client`]: asks, owns and updates devices, for the command line and for servers.
 //! - [`cli`]: one file per command.
 //!
 //! `docs/architecture.md` has the arrows between them and the invariants that the tests hold.
 
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod coap;
 pub mod config;

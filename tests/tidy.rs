@@ -46,10 +46,15 @@ const RULES: &[Rule] = &[
         never: &[],
     },
     Rule {
+        room: "client",
+        may_know: &["clock", "coap", "dtls", "net"],
+        never: &["clap", "indicatif", "println!", "print!", "ExitCode", "std::thread"],
+    },
+    Rule {
         room: "cli",
         may_know: &[
-            "clock", "coap", "config", "device", "dtls", "fetch", "install", "net", "ocf",
-            "package", "update", "worker",
+            "client", "clock", "coap", "config", "device", "dtls", "fetch", "install", "net",
+            "ocf", "package", "update", "worker",
         ],
         never: &[],
     },

@@ -4,10 +4,11 @@ use std::io::{IsTerminal, Write, stdout};
 
 use serde_json::json;
 
-use super::body::{self, Layout};
-use super::talk::accepted;
-use super::target::Target;
-use super::{Common, RESOURCE_HELP, ocf, with_client, words};
+use super::{Common, RESOURCE_HELP, with_client};
+use crate::client::body::{self, Layout};
+use crate::client::target::Target;
+use crate::client::transport::accepted;
+use crate::client::{request, text};
 use crate::coap::{Code, Response, option};
 
 /// Read a resource of a device
@@ -31,7 +32,7 @@ pub(in crate::cli) struct Args {
 
 pub(in crate::cli) fn run(args: Args) -> anyhow::Result<()> {
     with_client(args.common.access.keys()?, async |client| {
-        let request = |way| ocf::dressed(args.uri.request(Code::GET), way);
+        let request = |way| request::dressed(args.uri.request(Code::GET), way);
         let asked = client.ask_target(&args.uri, args.common.timeout, request).await?;
         let response = accepted(asked.answer.response)?;
         match &args.output {
@@ -49,14 +50,14 @@ pub(super) fn print(response: &Response, as_json: bool) -> anyhow::Result<()> {
         writeln!(
             out,
             "{}",
-            json!({ "code": words::number(response.code), "payload": payload(response) })
+            json!({ "code": text::number(response.code), "payload": payload(response) })
         )?;
         return Ok(());
     }
     let terminal = out.is_terminal();
     match shown(response, terminal) {
         _ if response.payload.is_empty() => {
-            eprintln!("{}, without a body", words::code(response.code))
+            eprintln!("{}, without a body", text::code(response.code))
         }
         Some(text) => writeln!(out, "{text}")?,
         None if terminal => writeln!(
@@ -78,10 +79,10 @@ const LINK_FORMAT: u32 = 40;
 
 /// The body as text; `None` where it is none.
 pub(super) fn shown(response: &Response, terminal: bool) -> Option<String> {
-    if let Some(value) = ocf::cbor(response) {
+    if let Some(value) = request::cbor(response) {
         return Some(body::text(&value, if terminal { Layout::Lines } else { Layout::Line }));
     }
-    if ocf::is_cbor(response) {
+    if request::is_cbor(response) {
         return None;
     }
     let text = std::str::from_utf8(&response.payload).ok()?;
@@ -92,7 +93,7 @@ pub(super) fn shown(response: &Response, terminal: bool) -> Option<String> {
         Some(LINK_FORMAT) => text.replace(",<", ",\n<"),
         _ => text.to_owned(),
     };
-    let lines: Vec<String> = text.lines().map(words::printable).collect();
+    let lines: Vec<String> = text.lines().map(text::printable).collect();
     Some(lines.join("\n"))
 }
 
@@ -101,9 +102,9 @@ pub(super) fn payload(response: &Response) -> serde_json::Value {
     if response.payload.is_empty() {
         return serde_json::Value::Null;
     }
-    match (ocf::cbor(response), std::str::from_utf8(&response.payload)) {
+    match (request::cbor(response), std::str::from_utf8(&response.payload)) {
         (Some(value), _) => body::json(&value),
-        (None, Ok(text)) if !ocf::is_cbor(response) => text.into(),
+        (None, Ok(text)) if !request::is_cbor(response) => text.into(),
         _ => format!("h'{}'", body::hex(&response.payload)).into(),
     }
 }

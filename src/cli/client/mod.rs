@@ -1,33 +1,23 @@
 //! The client commands: each asks OCF devices (any vendor's, and plain CoAP servers) over CoAP.
 
 mod access;
-mod ask;
-mod authority;
-mod body;
 pub(super) mod discover;
-mod follow;
 pub(super) mod get;
-mod keyring;
-mod locate;
 pub(super) mod observe;
-mod ocf;
 pub(super) mod own;
-mod place;
 pub(super) mod post;
 pub(super) mod provision;
 pub(super) mod reset;
-mod svr;
-mod talk;
-mod target;
 pub(super) mod update;
-mod words;
 
 use std::time::Duration;
 
 use anyhow::Context;
 
-use access::{Access, Keys};
-use talk::Client;
+use access::Access;
+
+use crate::client::keys::Keys;
+use crate::client::transport::Client;
 
 /// How long a person waits for an answer before wondering, seconds.
 const PATIENCE_DEFAULT: &str = "20";

@@ -6,9 +6,10 @@ use std::time::Duration;
 use chrono::SecondsFormat;
 use serde_json::json;
 
-use super::talk::{Answer, Client, accepted};
-use super::target::Target;
-use super::{Common, RESOURCE_HELP, get, ocf, with_client, words};
+use super::{Common, RESOURCE_HELP, get, with_client};
+use crate::client::target::Target;
+use crate::client::transport::{Answer, Client, accepted};
+use crate::client::{request, text};
 use crate::clock;
 use crate::coap::{Call, Code, Peer, Request, Response, option};
 
@@ -55,7 +56,7 @@ struct Watch {
 impl Watch {
     async fn begin(client: &mut Client, args: &Args) -> anyhow::Result<Self> {
         let request = |way| {
-            let mut request = ocf::dressed(args.uri.request(Code::GET), way);
+            let mut request = request::dressed(args.uri.request(Code::GET), way);
             request.options.set_uint(option::OBSERVE, 0);
             request
         };
@@ -121,7 +122,7 @@ fn print(response: &Response, as_json: bool) -> anyhow::Result<()> {
     let time = clock::now().wall.to_rfc3339_opts(SecondsFormat::Millis, true);
     let mut out = stdout().lock();
     if as_json {
-        let code = words::number(response.code);
+        let code = text::number(response.code);
         writeln!(
             out,
             "{}",
@@ -129,7 +130,7 @@ fn print(response: &Response, as_json: bool) -> anyhow::Result<()> {
         )?;
     } else {
         let text = get::shown(response, false);
-        let text = text.map(|text| words::printable(&text));
+        let text = text.map(|text| text::printable(&text));
         let text =
             text.unwrap_or_else(|| format!("{} bytes that are no text", response.payload.len()));
         writeln!(out, "{time}  {text}")?;

@@ -1,7 +1,5 @@
 //! `freshen own`: takes ownership of a device (OCF Security 7.3).
 
-mod transfer;
-
 use std::io::{BufRead, IsTerminal, Write, stderr, stdin};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,13 +10,14 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::access::Directory;
-use super::place::Place;
-use super::svr::{self, Conversation};
-use super::talk::Client;
-use super::target::Target;
-use super::{DEVICE_HELP, PATIENCE_DEFAULT, body, locate, seconds, with_client};
+use super::{DEVICE_HELP, PATIENCE_DEFAULT, seconds, with_client};
+use crate::client::own::{self as transfer, Proof};
+use crate::client::place::Place;
+use crate::client::svr::{self, Conversation};
+use crate::client::target::Target;
+use crate::client::transport::Client;
+use crate::client::{body, locate};
 use crate::dtls::OwnerTransfer;
-use transfer::Proof;
 
 /// Take ownership of a device that nobody owns yet
 #[derive(clap::Args)]

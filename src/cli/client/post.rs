@@ -2,9 +2,10 @@
 
 use ciborium::Value;
 
-use super::talk::accepted;
-use super::target::Target;
-use super::{Common, RESOURCE_HELP, body, get, ocf, with_client};
+use super::{Common, RESOURCE_HELP, get, with_client};
+use crate::client::target::Target;
+use crate::client::transport::accepted;
+use crate::client::{body, request};
 use crate::coap::Code;
 
 /// Write to a resource of a device (OCF UPDATE)
@@ -41,7 +42,7 @@ pub(in crate::cli) fn run(args: Args) -> anyhow::Result<()> {
         let request = |way| {
             let mut request = args.uri.request(Code::POST);
             request.payload = payload.clone();
-            ocf::dressed(request, way)
+            request::dressed(request, way)
         };
         let asked = client.ask_target(&args.uri, args.common.timeout, request).await?;
         get::print(&accepted(asked.answer.response)?, args.common.json)

@@ -12,12 +12,13 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::access::Directory;
-use super::keyring::{Device, Keyring};
-use super::place::Place;
-use super::svr::{self, Conversation, permission};
-use super::talk::Client;
-use super::target::Target;
-use super::{DEVICE_HELP, PATIENCE_DEFAULT, body, locate, ocf, seconds, with_client};
+use super::{DEVICE_HELP, PATIENCE_DEFAULT, seconds, with_client};
+use crate::client::keyring::{Device, Keyring};
+use crate::client::place::Place;
+use crate::client::svr::{self, Conversation, permission};
+use crate::client::target::Target;
+use crate::client::transport::Client;
+use crate::client::{body, links, locate};
 use subject::{Permission, Subject, Wildcard};
 
 /// Say who may do what with a device that is ours, and hand out keys and certificates
@@ -202,13 +203,13 @@ fn client_entries(subject: Uuid, place: &Place, args: &ClientArgs) -> anyhow::Re
         let resources = args.href.iter().map(|path| svr::href(path)).collect();
         return Ok(vec![svr::entry(who(), resources, args.permission.bits())]);
     }
-    let update = place.link_of_type(ocf::SOFTWARE_UPDATE).context(
+    let update = place.link_of_type(links::SOFTWARE_UPDATE).context(
         "the device does not list a software update resource; say with --href what the client may use",
     )?;
     let mut entries =
         vec![svr::entry(who(), vec![svr::href(&update.href)], args.permission.bits())];
     let mut watched = vec![svr::href(svr::PSTAT)];
-    watched.extend(place.link_of_type(ocf::UPDATE_STATUS).map(|link| svr::href(&link.href)));
+    watched.extend(place.link_of_type(links::UPDATE_STATUS).map(|link| svr::href(&link.href)));
     entries.push(svr::entry(who(), watched, permission::RETRIEVE | permission::NOTIFY));
     Ok(entries)
 }

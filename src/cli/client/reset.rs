@@ -5,10 +5,11 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::access::Directory;
-use super::svr::{self, Conversation};
-use super::talk::Failure;
-use super::target::Target;
-use super::{DEVICE_HELP, PATIENCE_DEFAULT, locate, seconds, with_client};
+use super::{DEVICE_HELP, PATIENCE_DEFAULT, seconds, with_client};
+use crate::client::locate;
+use crate::client::svr::{self, Conversation};
+use crate::client::target::Target;
+use crate::client::transport::Failure;
 use crate::coap::CallError;
 
 /// Give up a device: it forgets its owner and everybody else, and can be owned anew

@@ -9,12 +9,13 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use ciborium::{Value, cbor};
 use uuid::Uuid;
 
-use super::follow::{Action, Follow, Standing};
-use super::ocf::Way;
-use super::place::Place;
-use super::talk::{Client, Event, accepted};
-use super::target::Target;
-use super::{Common, DEVICE_HELP, body, discover, locate, ocf, with_client, words};
+use super::{Common, DEVICE_HELP, with_client};
+use crate::client::place::Place;
+use crate::client::request::Way;
+use crate::client::standing::{Action, Follow, Standing};
+use crate::client::target::Target;
+use crate::client::transport::{Client, Event, accepted};
+use crate::client::{body, discover, links, locate, request, text};
 use crate::clock::{self, Instant};
 use crate::coap::{Call, Code, Peer, Request, option};
 use progress::Progress;
@@ -36,7 +37,7 @@ pub(in crate::cli) struct Args {
     purl: String,
     /// How far to go
     #[arg(long, value_enum, default_value = "upgrade")]
-    action: Action,
+    action: ActionWord,
     /// When: a time such as 2030-01-09T14:30:00Z; without it, at once
     #[arg(long, value_name = "TIME", value_parser = time)]
     at: Option<DateTime<Utc>>,
@@ -48,6 +49,27 @@ pub(in crate::cli) struct Args {
     patience: Duration,
     #[command(flatten)]
     common: Common,
+}
+
+/// [`Action`], as a person writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum ActionWord {
+    /// Only ask whether there is new software
+    Isac,
+    /// Download and verify it
+    Isvv,
+    /// Download, verify and install it
+    Upgrade,
+}
+
+impl From<ActionWord> for Action {
+    fn from(word: ActionWord) -> Self {
+        match word {
+            ActionWord::Isac => Self::Isac,
+            ActionWord::Isvv => Self::Isvv,
+            ActionWord::Upgrade => Self::Upgrade,
+        }
+    }
 }
 
 /// How often a device that tells nothing is asked: notifications can be lost with a restart.
@@ -126,7 +148,7 @@ impl Order {
         let peer = place.told_by;
         let description = describe(client, peer, args.common.timeout).await;
         let text = |key| {
-            description.as_ref().and_then(|value| body::get_text(value, key)).map(words::printable)
+            description.as_ref().and_then(|value| body::get_text(value, key)).map(text::printable)
         };
         Ok(Self {
             device: place.device,
@@ -137,7 +159,7 @@ impl Order {
             watched,
             told_by: place.told_by,
             moved_to: None,
-            follow: Follow::new(args.action),
+            follow: Follow::new(args.action.into()),
             progress: Progress::new(args.common.json),
             heard: clock::now().mono,
             last: None,
@@ -148,7 +170,7 @@ impl Order {
     /// Begins to watch what is not watched.
     fn watch(&mut self, client: &mut Client) {
         for watched in self.watched.iter_mut().filter(|watched| watched.call.is_none()) {
-            let mut request = ocf::get(&watched.href);
+            let mut request = request::get(&watched.href);
             request.options.set_uint(option::OBSERVE, 0);
             watched.call = Some(client.request(watched.peer, request));
         }
@@ -179,12 +201,12 @@ impl Order {
         };
         let order = cbor!({
             "purl" => args.purl,
-            "swupdateaction" => args.action.word(),
+            "swupdateaction" => Action::from(args.action).word(),
             "updatetime" => at.to_rfc3339_opts(SecondsFormat::Secs, true)
         });
         let mut request = Request::new(Code::POST, &href);
         request.payload = body::encode(&order.context("the order cannot be written")?);
-        let call = client.request(peer, ocf::dressed(request, Way::Ocf));
+        let call = client.request(peer, request::dressed(request, Way::Ocf));
         let answer = client.wait(call, args.common.timeout).await?;
         let response = accepted(answer.response).context("the device refuses the order")?;
         // What was told before this answer may be older than the order; a poll brings what is not.
@@ -192,7 +214,7 @@ impl Order {
             self.event(event);
         }
         self.given = true;
-        if let Some(value) = ocf::cbor(&response) {
+        if let Some(value) = request::cbor(&response) {
             self.heard(What::Update, value);
         }
         Ok(())
@@ -213,7 +235,7 @@ impl Order {
             let every = if waits { POLL_WAITING_EVERY } else { POLL_EVERY };
             if poll.is_none() && now.mono.since(polled) >= every {
                 let update = self.update();
-                poll = Some(client.request(update.peer, ocf::get(&update.href)));
+                poll = Some(client.request(update.peer, request::get(&update.href)));
                 polled = now.mono;
             } else if poll.is_some() && now.mono.since(polled) >= POLL_WAIT {
                 poll.take().into_iter().for_each(|call| client.cancel(call));
@@ -283,8 +305,8 @@ impl Order {
         let Some((peer, href)) = status.map(|status| (status.peer, status.href.clone())) else {
             return;
         };
-        if let Ok(answer) = client.ask(peer, ocf::get(&href), patience).await
-            && let Some(value) = ocf::cbor(&answer.response)
+        if let Ok(answer) = client.ask(peer, request::get(&href), patience).await
+            && let Some(value) = request::cbor(&answer.response)
         {
             self.follow.heard_status(&value);
         }
@@ -293,7 +315,7 @@ impl Order {
     fn event(&mut self, event: Event) {
         let Some(watched) = self.watched.iter_mut().find(|it| it.call == Some(event.call)) else {
             if let Ok(answer) = event.outcome {
-                self.found(answer.peer, ocf::cbor(&answer.response));
+                self.found(answer.peer, request::cbor(&answer.response));
             }
             return;
         };
@@ -303,7 +325,7 @@ impl Order {
                     watched.call = None;
                 }
                 let what = watched.what;
-                let value = ocf::cbor(&answer.response);
+                let value = request::cbor(&answer.response);
                 if let Some(value) = value.filter(|_| answer.response.code.is_success()) {
                     self.heard(what, value);
                 }
@@ -319,7 +341,8 @@ impl Order {
     /// forgotten that we watch.
     fn polled(&mut self, client: &mut Client, event: Event) {
         let Ok(answer) = event.outcome else { return self.lost(client) };
-        let Some(value) = ocf::cbor(&answer.response).filter(|_| answer.response.code.is_success())
+        let Some(value) =
+            request::cbor(&answer.response).filter(|_| answer.response.code.is_success())
         else {
             return;
         };
@@ -364,7 +387,7 @@ impl Order {
 
     /// Somebody answered the search.
     fn found(&mut self, peer: Peer, links: Option<Value>) {
-        let links = links.map(|value| ocf::links(&value)).unwrap_or_default();
+        let links = links.map(|value| links::links(&value)).unwrap_or_default();
         let same =
             links.iter().any(|link| self.device.is_some() && link.device_id() == self.device);
         if same && self.told_by.remote != peer.remote {
@@ -407,9 +430,9 @@ async fn watched(
 ) -> anyhow::Result<Vec<Watched>> {
     let mut watched: Vec<Watched> = Vec::new();
     for (what, name) in [
-        (What::Update, ocf::SOFTWARE_UPDATE),
-        (What::Status, ocf::UPDATE_STATUS),
-        (What::Pstat, ocf::PSTAT),
+        (What::Update, links::SOFTWARE_UPDATE),
+        (What::Status, links::UPDATE_STATUS),
+        (What::Pstat, links::PSTAT),
     ] {
         let Some(link) = place.link_of_type(name) else {
             if what == What::Update {
@@ -435,8 +458,8 @@ async fn watched(
 }
 
 async fn describe(client: &mut Client, peer: Peer, patience: Duration) -> Option<Value> {
-    let answer = client.ask(peer, ocf::get("/oic/d"), patience).await.ok()?;
-    ocf::cbor(&answer.response)
+    let answer = client.ask(peer, request::get("/oic/d"), patience).await.ok()?;
+    request::cbor(&answer.response)
 }
 
 /// How much later than now "at once" is for a device that does not tell its time: the way of the order,
@@ -446,8 +469,8 @@ const MARGIN: TimeDelta = TimeDelta::seconds(3);
 /// The device's own time (`st` in `/oic/p`), because by that it judges whether a time has passed.
 /// Ours where it tells none, and a little more: it takes no time that has passed.
 async fn device_time(client: &mut Client, peer: Peer, patience: Duration) -> DateTime<Utc> {
-    let answer = client.ask(peer, ocf::get("/oic/p"), patience).await.ok();
-    let value = answer.and_then(|answer| ocf::cbor(&answer.response));
+    let answer = client.ask(peer, request::get("/oic/p"), patience).await.ok();
+    let value = answer.and_then(|answer| request::cbor(&answer.response));
     let told = value.as_ref().and_then(|value| body::get_text(value, "st"));
     let time = told.and_then(|text| DateTime::parse_from_rfc3339(text).ok());
     time.map_or_else(|| clock::now().wall + MARGIN, |time| time.to_utc())

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 
-use super::Device;
+use crate::client::discover::Device;
+use crate::client::text;
 
 const HEADINGS: [&str; 6] = ["NAME", "VERSION", "OWNED", "UPDATE", "ADDRESS", "DEVICE"];
 
@@ -63,7 +64,7 @@ fn lines(device: &Device) -> Vec<[String; 6]> {
         true => yes(device.update.is_some()),
         false => "-".into(),
     };
-    let di = device.di.as_deref().map_or("speaks CoAP, not OCF".into(), super::words::printable);
+    let di = device.di.as_deref().map_or("speaks CoAP, not OCF".into(), text::printable);
     let first = |address: Option<&SocketAddr>| {
         [
             known(&device.name),

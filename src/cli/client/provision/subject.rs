@@ -6,7 +6,7 @@ use anyhow::Context;
 use ciborium::Value;
 use uuid::Uuid;
 
-use crate::cli::client::svr::{self, permission};
+use crate::client::svr::{self, permission};
 
 /// Whom an access control entry is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,7 +116,7 @@ impl FromStr for Permission {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::client::body;
+    use crate::client::body;
 
     #[test]
     fn subjects_are_written_as_the_device_reads_them() {

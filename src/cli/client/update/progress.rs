@@ -9,8 +9,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::What;
-use crate::cli::client::body;
-use crate::cli::client::follow::Follow;
+use crate::client::body;
+use crate::client::standing::Follow;
 use crate::clock;
 
 /// A bar on a terminal, lines elsewhere, JSON for scripts.

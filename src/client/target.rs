@@ -17,7 +17,7 @@ const COAPS_PORT: u16 = 5684;
 /// `coap://host:port/path?query`, the same with `coaps` or `ocf://device`, or only the first part of
 /// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
+pub(crate) struct Target {
     scheme: Scheme,
     host: String,
     port: u16,
@@ -35,12 +35,12 @@ enum Scheme {
 
 impl Target {
     /// Whether the address is one for DTLS.
-    pub(super) fn is_secure(&self) -> bool {
+    pub(crate) fn is_secure(&self) -> bool {
         self.scheme == Scheme::Coaps
     }
 
     /// The device, where it is named by its identifier.
-    pub(super) fn device(&self) -> Option<Uuid> {
+    pub(crate) fn device(&self) -> Option<Uuid> {
         match self.scheme {
             Scheme::Ocf => self.host.parse().ok(),
             _ => None,
@@ -48,7 +48,7 @@ impl Target {
     }
 
     /// The addresses that the host has, best first.
-    pub(super) fn resolve(&self) -> anyhow::Result<Vec<SocketAddr>> {
+    pub(crate) fn resolve(&self) -> anyhow::Result<Vec<SocketAddr>> {
         anyhow::ensure!(
             self.scheme != Scheme::Ocf,
             "name the device by an address here: HOST:PORT as `freshen discover` prints it"
@@ -72,17 +72,17 @@ impl Target {
     }
 
     /// Whether it names a resource, and not only a device.
-    pub(super) fn has_path(&self) -> bool {
+    pub(crate) fn has_path(&self) -> bool {
         !self.segments.is_empty()
     }
 
     /// The device that serves it.
-    pub(super) fn without_path(&self) -> Self {
+    pub(crate) fn without_path(&self) -> Self {
         Self { segments: Vec::new(), queries: Vec::new(), ..self.clone() }
     }
 
     /// A request for the resource.
-    pub(super) fn request(&self, code: Code) -> Request {
+    pub(crate) fn request(&self, code: Code) -> Request {
         let mut request = Request::new(code, "");
         for segment in &self.segments {
             request.options.push(option::URI_PATH, segment);
@@ -94,7 +94,7 @@ impl Target {
     }
 
     /// The path, as in a link.
-    pub(super) fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         self.segments.iter().map(|segment| format!("/{segment}")).collect()
     }
 }

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::clock;
 
 /// A key and a certificate that says it may sign others.
-pub(super) struct Authority {
+pub(crate) struct Authority {
     certificate: String,
     key: Zeroizing<String>,
     issuer: Issuer<'static, KeyPair>,
@@ -31,7 +31,7 @@ const IDENTITY_YEARS: i32 = 10;
 const OCF_IDENTITY: [u64; 9] = [1, 3, 6, 1, 4, 1, 44924, 1, 6];
 
 impl Authority {
-    pub(super) fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         let key = KeyPair::generate().context("cannot make a key")?;
         let mut params = CertificateParams::default();
         params.distinguished_name = named(NAME);
@@ -43,7 +43,7 @@ impl Authority {
         Self::from_pem(&certificate, &key.serialize_pem())
     }
 
-    pub(super) fn from_pem(certificate: &str, key: &str) -> anyhow::Result<Self> {
+    pub(crate) fn from_pem(certificate: &str, key: &str) -> anyhow::Result<Self> {
         let pair = KeyPair::from_pem(key).context("cannot read the authority's key")?;
         let issuer = Issuer::from_ca_cert_pem(certificate, pair)
             .context("cannot read the authority's certificate")?;
@@ -51,16 +51,16 @@ impl Authority {
         Ok(Self { certificate, key, issuer })
     }
 
-    pub(super) fn certificate_pem(&self) -> &str {
+    pub(crate) fn certificate_pem(&self) -> &str {
         &self.certificate
     }
 
-    pub(super) fn key_pem(&self) -> &str {
+    pub(crate) fn key_pem(&self) -> &str {
         &self.key
     }
 
     /// A certificate with a new key, for a client that has none.
-    pub(super) fn issue(&self, owner: Uuid) -> anyhow::Result<(String, Zeroizing<String>)> {
+    pub(crate) fn issue(&self, owner: Uuid) -> anyhow::Result<(String, Zeroizing<String>)> {
         let key = KeyPair::generate().context("cannot make a key")?;
         let certificate =
             identity(owner).signed_by(&key, &self.issuer).context("cannot make a certificate")?;
@@ -69,7 +69,7 @@ impl Authority {
 
     /// A certificate for the key in a request. Only the key is taken from it: what the device may be
     /// called is not the device's to say.
-    pub(super) fn sign(&self, request: &str, device: Uuid) -> anyhow::Result<String> {
+    pub(crate) fn sign(&self, request: &str, device: Uuid) -> anyhow::Result<String> {
         // Some devices end their texts with a zero.
         let request = request.trim_end_matches('\0');
         let mut request = CertificateSigningRequestParams::from_pem(request)

@@ -6,50 +6,50 @@ use anyhow::Context;
 use ciborium::{Value, cbor};
 use uuid::Uuid;
 
-use super::access;
+use super::keys;
 use super::place::Place;
-use super::talk::{Client, accepted};
-use super::{body, ocf, words};
+use super::transport::{Client, accepted};
+use super::{body, request, text};
 use crate::coap::{Code, Peer, Request, Response};
 
-pub(super) const DOXM: &str = "/oic/sec/doxm";
-pub(super) const PSTAT: &str = "/oic/sec/pstat";
-pub(super) const AEL: &str = "/oic/sec/ael";
-pub(super) const CRED: &str = "/oic/sec/cred";
-pub(super) const ACL: &str = "/oic/sec/acl2";
-pub(super) const CSR: &str = "/oic/sec/csr";
-pub(super) const SDI: &str = "/oic/sec/sdi";
-pub(super) const SP: &str = "/oic/sec/sp";
-pub(super) const ROLES: &str = "/oic/sec/roles";
+pub(crate) const DOXM: &str = "/oic/sec/doxm";
+pub(crate) const PSTAT: &str = "/oic/sec/pstat";
+pub(crate) const AEL: &str = "/oic/sec/ael";
+pub(crate) const CRED: &str = "/oic/sec/cred";
+pub(crate) const ACL: &str = "/oic/sec/acl2";
+pub(crate) const CSR: &str = "/oic/sec/csr";
+pub(crate) const SDI: &str = "/oic/sec/sdi";
+pub(crate) const SP: &str = "/oic/sec/sp";
+pub(crate) const ROLES: &str = "/oic/sec/roles";
 
 /// The states of a device (`dos.s`, OCF Security clause 8).
-pub(super) const RESET: u8 = 0;
-pub(super) const READY_FOR_PROVISIONING: u8 = 2;
-pub(super) const READY_FOR_NORMAL_OPERATION: u8 = 3;
+pub(crate) const RESET: u8 = 0;
+pub(crate) const READY_FOR_PROVISIONING: u8 = 2;
+pub(crate) const READY_FOR_NORMAL_OPERATION: u8 = 3;
 
 /// One device, and the way to it.
-pub(super) struct Conversation<'a> {
-    pub(super) client: &'a mut Client,
-    pub(super) peer: Peer,
+pub(crate) struct Conversation<'a> {
+    pub(crate) client: &'a mut Client,
+    pub(crate) peer: Peer,
     patience: Duration,
 }
 
 /// The device said no.
 #[derive(Debug, thiserror::Error)]
 #[error("the device refuses {what}: {why}")]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     what: String,
-    pub(super) code: Code,
+    pub(crate) code: Code,
     why: String,
 }
 
 impl<'a> Conversation<'a> {
-    pub(super) fn new(client: &'a mut Client, peer: Peer, patience: Duration) -> Self {
+    pub(crate) fn new(client: &'a mut Client, peer: Peer, patience: Duration) -> Self {
         Self { client, peer, patience }
     }
 
     /// With a device that we own, under its owner's key.
-    pub(super) async fn as_owner(
+    pub(crate) async fn as_owner(
         client: &'a mut Client,
         place: &Place,
         patience: Duration,
@@ -63,7 +63,7 @@ impl<'a> Conversation<'a> {
                  or say --credentials DIR of its owner"
             )
         })?;
-        let policy = access::with_key(keyring.psk(known)?);
+        let policy = keys::with_key(keyring.psk(known)?);
         let peer = match place.told_by {
             peer if peer.session != 0 => peer,
             _ => {
@@ -77,16 +77,16 @@ impl<'a> Conversation<'a> {
         Ok((Self { client, peer, patience }, device))
     }
 
-    pub(super) async fn get(&mut self, path: &str) -> anyhow::Result<Value> {
+    pub(crate) async fn get(&mut self, path: &str) -> anyhow::Result<Value> {
         let response = self.ask(Request::new(Code::GET, path), format!("GET {path}")).await?;
-        ocf::cbor(&response).with_context(|| format!("{path} is not CBOR"))
+        request::cbor(&response).with_context(|| format!("{path} is not CBOR"))
     }
 
-    pub(super) async fn delete(&mut self, path: &str) -> anyhow::Result<()> {
+    pub(crate) async fn delete(&mut self, path: &str) -> anyhow::Result<()> {
         self.ask(Request::new(Code::DELETE, path), format!("DELETE {path}")).await.map(drop)
     }
 
-    pub(super) async fn post(&mut self, path: &str, value: Value) -> anyhow::Result<()> {
+    pub(crate) async fn post(&mut self, path: &str, value: Value) -> anyhow::Result<()> {
         let mut request = Request::new(Code::POST, path);
         request.payload = body::encode(&value);
         // The names only: values may be keys.
@@ -96,35 +96,35 @@ impl<'a> Conversation<'a> {
     }
 
     async fn ask(&mut self, request: Request, what: String) -> anyhow::Result<Response> {
-        let request = ocf::dressed(request, ocf::Way::Ocf);
+        let request = request::dressed(request, request::Way::Ocf);
         let answer = self.client.ask(self.peer, request, self.patience).await;
         let response = answer.with_context(|| what.clone())?.response;
         let code = response.code;
-        tracing::info!("{what}: {}", words::code(code));
+        tracing::info!("{what}: {}", text::code(code));
         accepted(response).map_err(|why| Refusal { what, code, why: why.to_string() }.into())
     }
 
-    pub(super) async fn go_to(&mut self, state: u8) -> anyhow::Result<()> {
+    pub(crate) async fn go_to(&mut self, state: u8) -> anyhow::Result<()> {
         self.post(PSTAT, cbor!({"dos" => {"s" => state}})?).await
     }
 
     /// Adds access control entries.
-    pub(super) async fn allow(&mut self, entries: Vec<Value>) -> anyhow::Result<()> {
+    pub(crate) async fn allow(&mut self, entries: Vec<Value>) -> anyhow::Result<()> {
         self.post(ACL, cbor!({"aclist2" => entries})?).await
     }
 
     /// Adds a credential.
-    pub(super) async fn trust(&mut self, credential: Value) -> anyhow::Result<()> {
+    pub(crate) async fn trust(&mut self, credential: Value) -> anyhow::Result<()> {
         self.post(CRED, cbor!({"creds" => [credential]})?).await
     }
 
     /// Opens the device for provisioning; close it with [`Self::close`], whatever happens.
-    pub(super) async fn open(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn open(&mut self) -> anyhow::Result<()> {
         self.go_to(READY_FOR_PROVISIONING).await
     }
 
     /// Puts the device back to work, and says what came of the provisioning.
-    pub(super) async fn close<T>(&mut self, done: anyhow::Result<T>) -> anyhow::Result<T> {
+    pub(crate) async fn close<T>(&mut self, done: anyhow::Result<T>) -> anyhow::Result<T> {
         let closed = self.go_to(READY_FOR_NORMAL_OPERATION).await;
         let done = done?;
         closed.context(
@@ -135,7 +135,7 @@ impl<'a> Conversation<'a> {
 }
 
 /// Passes over a refusal that a step can do without.
-pub(super) fn optional(done: anyhow::Result<()>) -> anyhow::Result<bool> {
+pub(crate) fn optional(done: anyhow::Result<()>) -> anyhow::Result<bool> {
     match done {
         Ok(()) => Ok(true),
         Err(error) => match error.downcast_ref::<Refusal>() {
@@ -149,7 +149,7 @@ pub(super) fn optional(done: anyhow::Result<()>) -> anyhow::Result<bool> {
 }
 
 /// A key that we share with `subject`; an empty one means: derive the owner's key (OCF Security 7.3.2).
-pub(super) fn shared_key(subject: Uuid, key: &[u8]) -> Value {
+pub(crate) fn shared_key(subject: Uuid, key: &[u8]) -> Value {
     map([
         ("credtype", Value::from(1)),
         ("subjectuuid", subject.to_string().into()),
@@ -164,7 +164,7 @@ pub(super) fn shared_key(subject: Uuid, key: &[u8]) -> Value {
 }
 
 /// A certificate for `usage` (`oic.sec.cred.cert`, `oic.sec.cred.trustca`).
-pub(super) fn certificate(usage: &str, pem: &str) -> Value {
+pub(crate) fn certificate(usage: &str, pem: &str) -> Value {
     map([
         ("credtype", Value::from(8)),
         ("subjectuuid", "*".into()),
@@ -174,7 +174,7 @@ pub(super) fn certificate(usage: &str, pem: &str) -> Value {
 }
 
 /// An access control entry; the device numbers it.
-pub(super) fn entry(subject: Value, resources: Vec<Value>, permission: u8) -> Value {
+pub(crate) fn entry(subject: Value, resources: Vec<Value>, permission: u8) -> Value {
     map([
         ("subject", subject),
         ("resources", Value::Array(resources)),
@@ -182,33 +182,33 @@ pub(super) fn entry(subject: Value, resources: Vec<Value>, permission: u8) -> Va
     ])
 }
 
-pub(super) fn uuid_subject(uuid: Uuid) -> Value {
+pub(crate) fn uuid_subject(uuid: Uuid) -> Value {
     map([("uuid", uuid.to_string().into())])
 }
 
-pub(super) fn connection_subject(kind: &str) -> Value {
+pub(crate) fn connection_subject(kind: &str) -> Value {
     map([("conntype", kind.into())])
 }
 
-pub(super) fn href(path: &str) -> Value {
+pub(crate) fn href(path: &str) -> Value {
     map([("href", path.into())])
 }
 
-pub(super) fn wildcard(which: &str) -> Value {
+pub(crate) fn wildcard(which: &str) -> Value {
     map([("wc", which.into())])
 }
 
-pub(super) fn map<const N: usize>(members: [(&str, Value); N]) -> Value {
+pub(crate) fn map<const N: usize>(members: [(&str, Value); N]) -> Value {
     Value::Map(members.into_iter().map(|(key, value)| (key.into(), value)).collect())
 }
 
 /// The bits of an access control entry (OCF Security clause 12): create, retrieve, update, delete,
 /// notify.
-pub(super) mod permission {
-    pub(in crate::cli::client) const CREATE: u8 = 1;
-    pub(in crate::cli::client) const RETRIEVE: u8 = 2;
-    pub(in crate::cli::client) const UPDATE: u8 = 4;
-    pub(in crate::cli::client) const DELETE: u8 = 8;
-    pub(in crate::cli::client) const NOTIFY: u8 = 16;
-    pub(in crate::cli::client) const ALL: u8 = 31;
+pub(crate) mod permission {
+    pub(crate) const CREATE: u8 = 1;
+    pub(crate) const RETRIEVE: u8 = 2;
+    pub(crate) const UPDATE: u8 = 4;
+    pub(crate) const DELETE: u8 = 8;
+    pub(crate) const NOTIFY: u8 = 16;
+    pub(crate) const ALL: u8 = 31;
 }

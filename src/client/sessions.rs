@@ -7,7 +7,7 @@ use crate::clock::{Instant, Now};
 use crate::coap::Peer;
 use crate::dtls::{ClientPolicy, Config, Endpoint, Error, Output, Path, Secrets, SessionId};
 
-pub(super) struct Sessions {
+pub(crate) struct Sessions {
     dtls: Endpoint,
     /// The sockets on which DTLS is spoken; each is connected to one server.
     sockets: HashSet<u16>,
@@ -18,14 +18,14 @@ pub(super) struct Sessions {
 }
 
 /// What the client has to do.
-pub(super) enum Event {
+pub(crate) enum Event {
     Datagram { path: Path, bytes: Vec<u8> },
     Data { peer: Peer, bytes: Vec<u8> },
     Ended(Peer),
 }
 
 impl Sessions {
-    pub(super) fn new(seed: [u8; 32]) -> Self {
+    pub(crate) fn new(seed: [u8; 32]) -> Self {
         Self {
             dtls: Endpoint::new(Config::default(), seed),
             sockets: HashSet::new(),
@@ -35,12 +35,12 @@ impl Sessions {
     }
 
     /// Whether what comes by this socket is DTLS.
-    pub(super) fn has_socket(&self, socket: u16) -> bool {
+    pub(crate) fn has_socket(&self, socket: u16) -> bool {
         self.sockets.contains(&socket)
     }
 
     /// Begins a session over a socket of its own.
-    pub(super) fn connect(
+    pub(crate) fn connect(
         &mut self,
         remote: SocketAddr,
         socket: u16,
@@ -52,16 +52,16 @@ impl Sessions {
     }
 
     /// What a handshake has come to, once it has.
-    pub(super) fn settled(&mut self, session: SessionId) -> Option<Result<Peer, Error>> {
+    pub(crate) fn settled(&mut self, session: SessionId) -> Option<Result<Peer, Error>> {
         self.settled.remove(&session)
     }
 
     /// What the owner's key is made from; for the caller alone, and once.
-    pub(super) fn secrets(&mut self, peer: Peer) -> Option<Secrets> {
+    pub(crate) fn secrets(&mut self, peer: Peer) -> Option<Secrets> {
         self.dtls.secrets(SessionId::new(peer.session)?)
     }
 
-    pub(super) fn handle_datagram(
+    pub(crate) fn handle_datagram(
         &mut self,
         remote: SocketAddr,
         socket: u16,
@@ -71,15 +71,15 @@ impl Sessions {
         self.dtls.handle_datagram(Path { remote, socket }, bytes, now);
     }
 
-    pub(super) fn handle_timeout(&mut self, now: Now) {
+    pub(crate) fn handle_timeout(&mut self, now: Now) {
         self.dtls.handle_timeout(now);
     }
 
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.dtls.deadline().map(|(at, _)| at)
     }
 
-    pub(super) fn send(&mut self, peer: Peer, bytes: &[u8], now: Now) {
+    pub(crate) fn send(&mut self, peer: Peer, bytes: &[u8], now: Now) {
         let Some(session) = SessionId::new(peer.session) else { return };
         if let Err(error) = self.dtls.send(session, bytes, now) {
             tracing::debug!("to {}: {error}", peer.remote);
@@ -87,18 +87,18 @@ impl Sessions {
     }
 
     /// Ends a session, or gives up its handshake.
-    pub(super) fn close(&mut self, session: SessionId, now: Now) {
+    pub(crate) fn close(&mut self, session: SessionId, now: Now) {
         self.dtls.close(session, now);
     }
 
-    pub(super) fn close_all(&mut self, now: Now) {
+    pub(crate) fn close_all(&mut self, now: Now) {
         let numbers: Vec<u64> = self.standing.keys().copied().collect();
         for session in numbers.into_iter().filter_map(SessionId::new) {
             self.dtls.close(session, now);
         }
     }
 
-    pub(super) fn poll_event(&mut self) -> Option<Event> {
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
         loop {
             match self.dtls.poll_output()? {
                 Output::Datagram { path, bytes } => return Some(Event::Datagram { path, bytes }),

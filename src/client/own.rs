@@ -9,22 +9,21 @@ use ciborium::{Value, cbor};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::cli::client::access;
-use crate::cli::client::keyring::Device;
-use crate::cli::client::place::Place;
-use crate::cli::client::svr::{
+use super::keyring::Device;
+use super::place::Place;
+use super::svr::{
     self, ACL, AEL, CRED, CSR, Conversation, DOXM, PSTAT, ROLES, SDI, SP, entry, href, optional,
     permission,
 };
-use crate::cli::client::talk::Client;
-use crate::cli::client::{body, ocf, words};
+use super::transport::Client;
+use super::{body, keys, links, text};
 use crate::coap::Peer;
 use crate::dtls::{
     Anchor, ClientPolicy, IdentityRule, OwnerTransfer, PreSharedKey, Suite, owner_psk, pin_psk,
 };
 
 /// What the two sides show each other.
-pub(super) enum Proof {
+pub(crate) enum Proof {
     Nothing,
     Pin(String),
     /// The roots to believe, as PEM.
@@ -32,10 +31,10 @@ pub(super) enum Proof {
 }
 
 /// A device that is ours now.
-pub(super) struct Owned {
-    pub(super) device: Uuid,
-    pub(super) name: Option<String>,
-    pub(super) address: SocketAddr,
+pub(crate) struct Owned {
+    pub(crate) device: Uuid,
+    pub(crate) name: Option<String>,
+    pub(crate) address: SocketAddr,
 }
 
 /// The PSK identity of a tool that knows the PIN (OCF Security 7.3.5).
@@ -48,7 +47,7 @@ const DOMAIN: &str = "freshen";
 const CLIENT_DIRECTED: u8 = 4;
 
 /// Owns the device. If a step fails the device is told to forget what was done.
-pub(super) async fn run(
+pub(crate) async fn run(
     client: &mut Client,
     place: &Place,
     transfer: OwnerTransfer,
@@ -158,7 +157,7 @@ fn first_entries(own: Uuid, place: &Place, with_domain: bool) -> Vec<Value> {
     let mut mine: Vec<Value> = place
         .links
         .iter()
-        .filter(|link| ocf::is_of_application(&link.href))
+        .filter(|link| links::is_of_application(&link.href))
         .map(|link| href(&link.href))
         .collect();
     mine.truncate(HREFS_MAX);
@@ -188,12 +187,12 @@ async fn confirm(
 ) -> anyhow::Result<Option<String>> {
     let keyring = &client.keys.keyring;
     let mut known = keyring.device(device).context("its key is not there")?.clone();
-    let policy = access::with_key(keyring.psk(&known)?);
+    let policy = keys::with_key(keyring.psk(&known)?);
     let peer: Peer = client.connect(address, policy, patience).await?;
     let description = Conversation::new(client, peer, patience).get("/oic/d").await?;
     client.close(peer);
     let name = body::get_text(&description, "n").filter(|name| !name.is_empty());
-    known.name = name.map(words::printable);
+    known.name = name.map(text::printable);
     let name = known.name.clone();
     client.keys.keyring.keep(known)?;
     Ok(name)
@@ -238,7 +237,7 @@ mod tests {
         let place = Place {
             device: None,
             told_by: Peer { remote: ([192, 0, 2, 1], 1).into(), socket: 0, session: 0 },
-            links: ocf::links(&Value::Array(links.to_vec())),
+            links: links::links(&Value::Array(links.to_vec())),
         };
         let entries = first_entries(Uuid::from_u128(1), &place, false);
         let text = body::text(&Value::Array(entries), body::Layout::Line);

@@ -3,11 +3,11 @@
 use chrono::{DateTime, Utc};
 use ciborium::Value;
 
-use super::{body, words};
+use super::{body, text};
 
 /// What was ordered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Action {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
     /// Only ask whether there is new software
     Isac,
     /// Download and verify it
@@ -18,7 +18,7 @@ pub(super) enum Action {
 
 impl Action {
     /// As `swupdateaction`.
-    pub(super) fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Isac => "isac",
             Self::Isvv => "isvv",
@@ -29,7 +29,7 @@ impl Action {
 
 /// What is known of an update.
 #[derive(Debug)]
-pub(super) struct Follow {
+pub(crate) struct Follow {
     ordered: Action,
     /// `swupdatestate`, `swupdateaction`, `swupdateresult`, once they were told after the order.
     state: String,
@@ -53,7 +53,7 @@ struct Status {
 
 /// How an update stands.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(crate) enum Standing {
     /// Under way, or waiting for its time.
     Running,
     /// As ordered.
@@ -63,7 +63,7 @@ pub(super) enum Standing {
 }
 
 impl Follow {
-    pub(super) fn new(ordered: Action) -> Self {
+    pub(crate) fn new(ordered: Action) -> Self {
         Self {
             ordered,
             state: String::new(),
@@ -76,8 +76,8 @@ impl Follow {
     }
 
     /// A representation of the software update resource, later than the order.
-    pub(super) fn heard_update(&mut self, value: &Value) {
-        let text = |key| body::get_text(value, key).map(words::printable);
+    pub(crate) fn heard_update(&mut self, value: &Value) {
+        let text = |key| body::get_text(value, key).map(text::printable);
         if let (Some(state), Some(action)) = (text("swupdatestate"), text("swupdateaction")) {
             self.state = state;
             self.action = action;
@@ -92,8 +92,8 @@ impl Follow {
     }
 
     /// A representation of `/updatestatus`.
-    pub(super) fn heard_status(&mut self, value: &Value) {
-        let text = |key| body::get_text(value, key).map(words::printable);
+    pub(crate) fn heard_status(&mut self, value: &Value) {
+        let text = |key| body::get_text(value, key).map(text::printable);
         self.status = Status {
             phase: text("phase").unwrap_or_default(),
             running: text("running"),
@@ -107,12 +107,12 @@ impl Follow {
     }
 
     /// The version that runs, where the device tells.
-    pub(super) fn running(&self) -> Option<&str> {
+    pub(crate) fn running(&self) -> Option<&str> {
         self.status.running.as_deref()
     }
 
     /// How it stands. The action goes back to `idle` when nothing is left to do.
-    pub(super) fn standing(&self) -> Standing {
+    pub(crate) fn standing(&self) -> Standing {
         if self.state.is_empty() || self.action != "idle" {
             return Standing::Running;
         }
@@ -137,7 +137,7 @@ impl Follow {
 
     /// `swupdateresult`, in words, and in the device's own if it has any.
     fn reason(&self) -> String {
-        let reason = format!("{} (result {})", words::result(self.result), self.result);
+        let reason = format!("{} (result {})", text::result(self.result), self.result);
         match &self.status.last_error {
             Some(detail) => format!("{reason}\n  the device says: {detail}"),
             None => reason,
@@ -145,12 +145,12 @@ impl Follow {
     }
 
     /// `swupdateresult`.
-    pub(super) fn result(&self) -> u64 {
+    pub(crate) fn result(&self) -> u64 {
         self.result
     }
 
     /// What goes on, for a person.
-    pub(super) fn doing(&self, now: DateTime<Utc>) -> String {
+    pub(crate) fn doing(&self, now: DateTime<Utc>) -> String {
         let version = self.offered.as_deref().unwrap_or("the new software");
         let by_phase = match &*self.status.phase {
             "checking" => "looking for new software".to_owned(),
@@ -178,14 +178,14 @@ impl Follow {
     }
 
     /// Bytes done and expected, while that is what goes on.
-    pub(super) fn bytes(&self) -> Option<(u64, u64)> {
+    pub(crate) fn bytes(&self) -> Option<(u64, u64)> {
         let moving = matches!(&*self.status.phase, "fetching" | "installing");
         (moving && self.status.bytes_expected > 0)
             .then_some((self.status.bytes_done, self.status.bytes_expected))
     }
 
     /// Whether the device has nothing to tell before that time.
-    pub(super) fn waits(&self, now: DateTime<Utc>) -> bool {
+    pub(crate) fn waits(&self, now: DateTime<Utc>) -> bool {
         self.state == "idle" && self.update_time.is_some_and(|time| time > now)
     }
 }

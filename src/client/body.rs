@@ -2,11 +2,11 @@
 
 use ciborium::Value;
 
-use super::words;
+use super::text;
 
 /// How text is laid out.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Layout {
+pub(crate) enum Layout {
     /// On one line.
     Line,
     /// Over several lines, where that helps.
@@ -17,21 +17,21 @@ pub(super) enum Layout {
 const WIDTH: usize = 78;
 
 /// One CBOR item, and nothing after it.
-pub(super) fn decode(bytes: &[u8]) -> Option<Value> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<Value> {
     let mut rest = bytes;
     let value = ciborium::from_reader(&mut rest).ok()?;
     rest.is_empty().then_some(value)
 }
 
 /// Encodes an item.
-pub(super) fn encode(value: &Value) -> Vec<u8> {
+pub(crate) fn encode(value: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();
     ciborium::into_writer(value, &mut bytes).expect("a vector takes everything");
     bytes
 }
 
 /// CBOR as JSON, with h'..' for byte strings and 1(..) for tags (RFC 8949 section 8).
-pub(super) fn text(value: &Value, layout: Layout) -> String {
+pub(crate) fn text(value: &Value, layout: Layout) -> String {
     match layout {
         Layout::Line => line(value),
         Layout::Lines => lines(value, 0, true),
@@ -95,11 +95,11 @@ fn line(value: &Value) -> String {
 fn quoted(text: &str) -> String {
     let json = serde_json::Value::from(text).to_string();
     // JSON escapes the controls below 0x20 itself, the others not.
-    words::printable(&json)
+    text::printable(&json)
 }
 
 /// CBOR as JSON proper: byte strings become texts of the form h'..', tags vanish.
-pub(super) fn json(value: &Value) -> serde_json::Value {
+pub(crate) fn json(value: &Value) -> serde_json::Value {
     match value {
         Value::Text(text) => text.as_str().into(),
         Value::Integer(number) => match i64::try_from(*number) {
@@ -123,7 +123,7 @@ pub(super) fn json(value: &Value) -> serde_json::Value {
 }
 
 /// JSON as CBOR.
-pub(super) fn from_json(value: serde_json::Value) -> Value {
+pub(crate) fn from_json(value: serde_json::Value) -> Value {
     match value {
         serde_json::Value::Null => Value::Null,
         serde_json::Value::Bool(value) => Value::Bool(value),
@@ -141,7 +141,7 @@ pub(super) fn from_json(value: serde_json::Value) -> Value {
 }
 
 /// `key=value` as a member: the value is JSON where it can be, and a text otherwise.
-pub(super) fn member(pair: &str) -> Result<(String, Value), String> {
+pub(crate) fn member(pair: &str) -> Result<(String, Value), String> {
     let (key, value) = pair.split_once('=').ok_or("write it as key=value")?;
     if key.is_empty() {
         return Err("there is no key before the =".into());
@@ -151,27 +151,27 @@ pub(super) fn member(pair: &str) -> Result<(String, Value), String> {
 }
 
 /// The member `key` of a map.
-pub(super) fn get<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
+pub(crate) fn get<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
     let members = value.as_map()?;
     members.iter().find(|(name, _)| name.as_text() == Some(key)).map(|(_, value)| value)
 }
 
 /// The text `key` of a map.
-pub(super) fn get_text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
+pub(crate) fn get_text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
     get(value, key)?.as_text()
 }
 
 /// The number `key` of a map.
-pub(super) fn get_number(value: &Value, key: &str) -> Option<u64> {
+pub(crate) fn get_number(value: &Value, key: &str) -> Option<u64> {
     get(value, key)?.as_integer()?.try_into().ok()
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Bytes of hexadecimal digits; spaces between them do not matter.
-pub(super) fn from_hex(text: &str) -> Result<Vec<u8>, String> {
+pub(crate) fn from_hex(text: &str) -> Result<Vec<u8>, String> {
     let digits: Option<Vec<u32>> =
         text.chars().filter(|c| !c.is_whitespace()).map(|c| c.to_digit(16)).collect();
     let digits = digits.ok_or("not hexadecimal digits")?;

@@ -26,7 +26,7 @@ use super::body;
 use crate::dtls::{Anchor, OwnCertificate, PreSharedKey};
 
 /// The directory, as far as it was read.
-pub(super) struct Keyring {
+pub(crate) struct Keyring {
     directory: PathBuf,
     own: Option<Uuid>,
     devices: Vec<Device>,
@@ -34,20 +34,20 @@ pub(super) struct Keyring {
 
 /// A device that we share a key with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Device {
-    pub(super) device: Uuid,
+pub(crate) struct Device {
+    pub(crate) device: Uuid,
     #[serde(default)]
-    pub(super) name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Whether we own it, or somebody gave us this key.
-    pub(super) owner: bool,
+    pub(crate) owner: bool,
     /// Sixteen bytes as hexadecimal digits.
     key: Zeroizing<String>,
     /// Where it was last seen in clear.
     #[serde(default)]
-    pub(super) clear: Option<SocketAddr>,
+    pub(crate) clear: Option<SocketAddr>,
     /// Where it last took a session.
     #[serde(default)]
-    pub(super) secure: Option<SocketAddr>,
+    pub(crate) secure: Option<SocketAddr>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -56,7 +56,7 @@ struct Identity {
 }
 
 impl Device {
-    pub(super) fn new(device: Uuid, key: &[u8], owner: bool) -> Self {
+    pub(crate) fn new(device: Uuid, key: &[u8], owner: bool) -> Self {
         let key = Zeroizing::new(body::hex(key));
         Self { device, name: None, owner, key, clear: None, secure: None }
     }
@@ -70,7 +70,7 @@ impl Device {
 
 impl Keyring {
     /// `~/.local/share/freshen`, or where the user keeps such things.
-    pub(super) fn default_directory() -> anyhow::Result<PathBuf> {
+    pub(crate) fn default_directory() -> anyhow::Result<PathBuf> {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         if let Some(data) = set("XDG_DATA_HOME") {
             return Ok(PathBuf::from(data).join("freshen"));
@@ -80,7 +80,7 @@ impl Keyring {
     }
 
     /// Reads a directory; one that does not exist is empty.
-    pub(super) fn open(directory: PathBuf) -> anyhow::Result<Self> {
+    pub(crate) fn open(directory: PathBuf) -> anyhow::Result<Self> {
         let own: Option<Identity> = read_json(&directory.join(IDENTITY))?;
         let mut devices = Vec::new();
         let listed = match fs::read_dir(directory.join(DEVICES)) {
@@ -97,25 +97,25 @@ impl Keyring {
         Ok(Self { directory, own: own.map(|own| own.uuid), devices })
     }
 
-    pub(super) fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
-    pub(super) fn devices(&self) -> &[Device] {
+    pub(crate) fn devices(&self) -> &[Device] {
         &self.devices
     }
 
-    pub(super) fn device(&self, device: Uuid) -> Option<&Device> {
+    pub(crate) fn device(&self, device: Uuid) -> Option<&Device> {
         self.devices.iter().find(|known| known.device == device)
     }
 
     /// Who we are, if that was ever decided.
-    pub(super) fn own(&self) -> Option<Uuid> {
+    pub(crate) fn own(&self) -> Option<Uuid> {
         self.own
     }
 
     /// Who we are; decided now if never before.
-    pub(super) fn own_or_new(&mut self) -> anyhow::Result<Uuid> {
+    pub(crate) fn own_or_new(&mut self) -> anyhow::Result<Uuid> {
         if let Some(own) = self.own {
             return Ok(own);
         }
@@ -123,7 +123,7 @@ impl Keyring {
     }
 
     /// Makes a new directory that of this client.
-    pub(super) fn belong_to(&mut self, own: Uuid) -> anyhow::Result<Uuid> {
+    pub(crate) fn belong_to(&mut self, own: Uuid) -> anyhow::Result<Uuid> {
         if let Some(known) = self.own {
             let directory = self.directory.display();
             anyhow::ensure!(known == own, "{directory} is the directory of client {known}");
@@ -134,21 +134,21 @@ impl Keyring {
     }
 
     /// What we answer a device that wants to know our key for it.
-    pub(super) fn psk(&self, device: &Device) -> anyhow::Result<PreSharedKey> {
+    pub(crate) fn psk(&self, device: &Device) -> anyhow::Result<PreSharedKey> {
         let own =
             self.own.context("identity.json is missing; the keys are of no use without it")?;
         Ok(PreSharedKey::new(own.as_bytes(), device.key()?.as_slice()))
     }
 
     /// Keeps what is known of a device, in place of what was.
-    pub(super) fn keep(&mut self, device: Device) -> anyhow::Result<()> {
+    pub(crate) fn keep(&mut self, device: Device) -> anyhow::Result<()> {
         self.write_json(&file_of(device.device), &device)?;
         self.devices.retain(|known| known.device != device.device);
         self.devices.push(device);
         Ok(())
     }
 
-    pub(super) fn forget(&mut self, device: Uuid) -> anyhow::Result<()> {
+    pub(crate) fn forget(&mut self, device: Uuid) -> anyhow::Result<()> {
         self.devices.retain(|known| known.device != device);
         let path = self.directory.join(file_of(device));
         match fs::remove_file(&path) {
@@ -160,7 +160,7 @@ impl Keyring {
     }
 
     /// Our certificate, and whom we believe.
-    pub(super) fn certificate(&self) -> anyhow::Result<Option<(OwnCertificate, Vec<Anchor>)>> {
+    pub(crate) fn certificate(&self) -> anyhow::Result<Option<(OwnCertificate, Vec<Anchor>)>> {
         let Some(chain) = read(&self.directory.join(CERTIFICATE))? else { return Ok(None) };
         let part = |name: &str| {
             let path = self.directory.join(name);
@@ -170,7 +170,7 @@ impl Keyring {
         Ok(Some((own, Anchor::from_pem(part(ROOTS)?.as_bytes())?)))
     }
 
-    pub(super) fn keep_certificate(
+    pub(crate) fn keep_certificate(
         &self,
         chain: &str,
         key: &str,
@@ -182,7 +182,7 @@ impl Keyring {
     }
 
     /// The authority that signs certificates for our devices and clients; made when first needed.
-    pub(super) fn authority(&self) -> anyhow::Result<Authority> {
+    pub(crate) fn authority(&self) -> anyhow::Result<Authority> {
         let (certificate, key) = (self.directory.join(CA), self.directory.join(CA_KEY));
         if let (Some(certificate), Some(key)) = (read(&certificate)?, read(&key)?) {
             return Authority::from_pem(&certificate, &key);

@@ -5,33 +5,33 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::ocf::Link;
-use super::talk::Client;
+use super::links::Link;
+use super::transport::Client;
 use crate::coap::Peer;
 
 /// Where a device tells of its resources.
-pub(super) const LINKS: &str = "/oic/res";
+pub(crate) const LINKS: &str = "/oic/res";
 
 /// A device, who told of its links, and the links.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
-    pub(super) device: Option<Uuid>,
-    pub(super) told_by: Peer,
-    pub(super) links: Vec<Link>,
+pub(crate) struct Place {
+    pub(crate) device: Option<Uuid>,
+    pub(crate) told_by: Peer,
+    pub(crate) links: Vec<Link>,
 }
 
 impl Place {
-    pub(super) fn new(told_by: Peer, links: Vec<Link>) -> Self {
+    pub(crate) fn new(told_by: Peer, links: Vec<Link>) -> Self {
         let device = links.iter().find_map(Link::device_id);
         Self { device, told_by, links }
     }
 
-    pub(super) fn link_of_type(&self, name: &str) -> Option<&Link> {
+    pub(crate) fn link_of_type(&self, name: &str) -> Option<&Link> {
         self.links.iter().find(|link| link.has_type(name))
     }
 
     /// Where the device takes sessions.
-    pub(super) fn secure(&self) -> Option<SocketAddr> {
+    pub(crate) fn secure(&self) -> Option<SocketAddr> {
         if self.told_by.session != 0 {
             return Some(self.told_by.remote);
         }
@@ -39,7 +39,7 @@ impl Place {
     }
 
     /// Whom to ask for a resource: where its link says, or where the device is.
-    pub(super) async fn serves(
+    pub(crate) async fn serves(
         &self,
         client: &mut Client,
         path: &str,

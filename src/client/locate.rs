@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::Context;
 use uuid::Uuid;
 
-use super::ocf::Link;
+use super::links::Link;
 use super::place::{LINKS, Place};
-use super::talk::{Client, accepted};
 use super::target::Target;
-use super::{body, discover, ocf, svr};
+use super::transport::{Client, accepted};
+use super::{body, discover, links, request, svr};
 use crate::clock;
 use crate::coap::{Code, Peer};
 
@@ -20,7 +20,7 @@ const REMEMBERED_WAIT: Duration = Duration::from_secs(2);
 const GROUP_WAIT: Duration = Duration::from_secs(7);
 
 /// The place of a target, however it is named.
-pub(super) async fn find(
+pub(crate) async fn find(
     client: &mut Client,
     target: &Target,
     patience: Duration,
@@ -28,7 +28,7 @@ pub(super) async fn find(
     if let Some(device) = target.device() {
         return find_device(client, device, patience).await;
     }
-    let all = |_| ocf::get(LINKS);
+    let all = |_| request::get(LINKS);
     let asked = client.ask_target(&target.without_path(), patience, all).await?;
     let peer = asked.answer.peer;
     if peer.session != 0
@@ -40,21 +40,21 @@ pub(super) async fn find(
     let response = accepted(asked.answer.response).with_context(|| {
         format!("{target} is no OCF device or does not tell of its resources (/oic/res)")
     })?;
-    let links = ocf::cbor(&response).map(|value| ocf::links(&value)).unwrap_or_default();
+    let links = request::cbor(&response).map(|value| links::links(&value)).unwrap_or_default();
     Ok(Place::new(peer, links))
 }
 
 /// A device that tells only its owner who it is, and nobody what it serves: its provisioning broke
 /// off before it had an access control list. Enough to go on with that, or to reset it.
 async fn read_owned(client: &mut Client, peer: Peer, patience: Duration) -> Option<Place> {
-    let answer = client.ask(peer, ocf::get(svr::DOXM), patience).await.ok()?;
-    let doxm = ocf::cbor(&answer.response)?;
+    let answer = client.ask(peer, request::get(svr::DOXM), patience).await.ok()?;
+    let doxm = request::cbor(&answer.response)?;
     let device = body::get_text(&doxm, "deviceuuid")?.parse().ok()?;
     Some(Place { device: Some(device), told_by: peer, links: Vec::new() })
 }
 
 /// Asks where the device was last, and then everyone in the neighbourhood.
-pub(super) async fn find_device(
+pub(crate) async fn find_device(
     client: &mut Client,
     device: Uuid,
     patience: Duration,
@@ -70,7 +70,7 @@ pub(super) async fn find_device(
     let deadline = clock::now().mono + GROUP_WAIT;
     while let Some(event) = client.event_until(deadline).await {
         let Ok(answer) = event.outcome else { continue };
-        let links = ocf::cbor(&answer.response).map(|value| ocf::links(&value));
+        let links = request::cbor(&answer.response).map(|value| links::links(&value));
         let is_it = |link: &Link| link.device_id() == Some(device);
         if links.is_some_and(|links| links.iter().any(is_it))
             && let Some(place) = read(client, answer.peer, device, patience).await
@@ -103,14 +103,14 @@ fn remember(client: &mut Client, device: Uuid, place: &Place) -> anyhow::Result<
 }
 
 /// The links of the device at that address, if it is the right one.
-pub(super) async fn read(
+pub(crate) async fn read(
     client: &mut Client,
     peer: Peer,
     device: Uuid,
     patience: Duration,
 ) -> Option<Place> {
-    let answer = client.ask(peer, ocf::get(LINKS), patience).await.ok()?;
-    let links = ocf::cbor(&answer.response).map(|value| ocf::links(&value))?;
+    let answer = client.ask(peer, request::get(LINKS), patience).await.ok()?;
+    let links = request::cbor(&answer.response).map(|value| links::links(&value))?;
     // Several answers of one device: all but the first socket have done their work.
     Some(Place::new(peer, links)).filter(|place| place.device == Some(device))
 }

@@ -1,7 +1,5 @@
 //! A client's sockets and its CoAP endpoint, turned by hand until an answer is there.
 
-mod sessions;
-
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
@@ -10,24 +8,24 @@ use std::time::Duration;
 use anyhow::Context;
 use uuid::Uuid;
 
-use super::access::Keys;
-use super::ocf::Link;
-use super::{ocf, words};
+use super::keys::Keys;
+use super::links::Link;
+use super::sessions::{self, Sessions};
+use super::{request, text};
 use crate::clock::{self, Instant};
 use crate::coap::{
     Call, CallError, Code, Config, Endpoint, Output, Peer, Reception, Request, Response,
 };
 use crate::dtls::{self, ClientPolicy, Secrets};
 use crate::net::{self, Inbox, Path, Sockets};
-use sessions::Sessions;
 
 /// The longest body taken, bytes: an introspection file, or the links of a bridge with many devices.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// A client that asks any number of devices.
-pub(super) struct Client {
-    pub(super) sockets: Sockets,
-    pub(super) keys: Keys,
+pub(crate) struct Client {
+    pub(crate) sockets: Sockets,
+    pub(crate) keys: Keys,
     endpoint: Endpoint,
     sessions: Sessions,
     inbox: Inbox,
@@ -40,22 +38,22 @@ pub(super) struct Client {
 
 /// Something a call has come to.
 #[derive(Debug)]
-pub(super) struct Event {
-    pub(super) call: Call,
-    pub(super) outcome: Result<Answer, Failure>,
+pub(crate) struct Event {
+    pub(crate) call: Call,
+    pub(crate) outcome: Result<Answer, Failure>,
 }
 
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) peer: Peer,
-    pub(super) response: Response,
+pub(crate) struct Answer {
+    pub(crate) peer: Peer,
+    pub(crate) response: Response,
     /// Whether more may follow.
-    pub(super) more: bool,
+    pub(crate) more: bool,
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     #[error("no answer came; is the address right, and is something listening there?")]
     NoAnswer,
     #[error("{}", unreachable(.0))]
@@ -67,13 +65,13 @@ pub(super) enum Failure {
 }
 
 impl Client {
-    pub(super) fn new(keys: Keys) -> anyhow::Result<Self> {
+    pub(crate) fn new(keys: Keys) -> anyhow::Result<Self> {
         let mut seeds = [[0; 32]; 2];
         for seed in &mut seeds {
             getrandom::fill(seed).context("the system gives no random numbers")?;
         }
         let config = Config {
-            options_known: ocf::CRITICAL_OPTIONS.to_vec(),
+            options_known: request::CRITICAL_OPTIONS.to_vec(),
             body_bytes_max: BODY_BYTES_MAX,
             ..Config::default()
         };
@@ -90,14 +88,14 @@ impl Client {
     }
 
     /// The peer at that address, over a socket of its own.
-    pub(super) fn reach(&mut self, remote: SocketAddr) -> anyhow::Result<Peer> {
+    pub(crate) fn reach(&mut self, remote: SocketAddr) -> anyhow::Result<Peer> {
         let path = self.sockets.ask(remote)?;
         Ok(Peer { remote, socket: path.0, session: 0 })
     }
 
     /// A session with the server at that address, with the keys that fit; `device` where it is known
     /// which one it is.
-    pub(super) async fn secure(
+    pub(crate) async fn secure(
         &mut self,
         remote: SocketAddr,
         device: Option<Uuid>,
@@ -129,7 +127,7 @@ impl Client {
     }
 
     /// A session, offering what is told.
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         &mut self,
         remote: SocketAddr,
         policy: ClientPolicy,
@@ -161,12 +159,12 @@ impl Client {
     }
 
     /// What the owner's key of this session is made from, once.
-    pub(super) fn secrets(&mut self, peer: Peer) -> Option<Secrets> {
+    pub(crate) fn secrets(&mut self, peer: Peer) -> Option<Secrets> {
         self.sessions.secrets(peer)
     }
 
     /// Ends a session.
-    pub(super) fn close(&mut self, peer: Peer) {
+    pub(crate) fn close(&mut self, peer: Peer) {
         if let Some(session) = dtls::SessionId::new(peer.session) {
             self.sessions.close(session, clock::now());
             self.drain();
@@ -175,7 +173,7 @@ impl Client {
 
     /// Whom to ask for what a link names: whoever told of it, if it is served there, or else another
     /// endpoint of the same device.
-    pub(super) async fn reach_link(
+    pub(crate) async fn reach_link(
         &mut self,
         link: &Link,
         told_by: Peer,
@@ -196,14 +194,14 @@ impl Client {
     }
 
     /// Asks; the answer comes as an [`Event`].
-    pub(super) fn request(&mut self, peer: Peer, request: Request) -> Call {
+    pub(crate) fn request(&mut self, peer: Peer, request: Request) -> Call {
         let call = self.endpoint.request(peer, request, clock::now().mono);
         self.calls.insert(call, peer);
         call
     }
 
     /// Asks everyone in a group.
-    pub(super) fn request_group(
+    pub(crate) fn request_group(
         &mut self,
         group: Peer,
         request: Request,
@@ -213,14 +211,14 @@ impl Client {
     }
 
     /// Does not want to hear of this call again; the other side is told if it should know.
-    pub(super) fn cancel(&mut self, call: Call) {
+    pub(crate) fn cancel(&mut self, call: Call) {
         self.endpoint.cancel(call, clock::now().mono);
         self.calls.remove(&call);
         self.events.retain(|event| event.call != call);
     }
 
     /// The next that any call comes to. Can be dropped while it waits; nothing is lost.
-    pub(super) async fn event(&mut self) -> Event {
+    pub(crate) async fn event(&mut self) -> Event {
         loop {
             self.drain();
             if let Some(event) = self.events.pop_front() {
@@ -231,12 +229,12 @@ impl Client {
     }
 
     /// What a call has come to already.
-    pub(super) fn event_now(&mut self) -> Option<Event> {
+    pub(crate) fn event_now(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
     /// As [`Self::event`], until `deadline`.
-    pub(super) async fn event_until(&mut self, deadline: Instant) -> Option<Event> {
+    pub(crate) async fn event_until(&mut self, deadline: Instant) -> Option<Event> {
         loop {
             self.drain();
             if let Some(event) = self.events.pop_front() {
@@ -250,7 +248,7 @@ impl Client {
     }
 
     /// What the call comes to within `patience`. What others come to waits.
-    pub(super) async fn wait(&mut self, call: Call, patience: Duration) -> Result<Answer, Failure> {
+    pub(crate) async fn wait(&mut self, call: Call, patience: Duration) -> Result<Answer, Failure> {
         let deadline = clock::now().mono + patience;
         loop {
             self.drain();
@@ -268,7 +266,7 @@ impl Client {
     }
 
     /// Asks and waits.
-    pub(super) async fn ask(
+    pub(crate) async fn ask(
         &mut self,
         peer: Peer,
         request: Request,
@@ -279,7 +277,7 @@ impl Client {
     }
 
     /// Lets what is queued leave, such as the end of an observation, and ends the sessions.
-    pub(super) async fn finish(&mut self) {
+    pub(crate) async fn finish(&mut self) {
         self.drain();
         // A cancellation wants an acknowledgement, but not at the price of patience.
         let deadline = clock::now().mono + Duration::from_millis(200);
@@ -396,15 +394,15 @@ impl Client {
 }
 
 /// The response, if it is a success; otherwise what the device says about its refusal.
-pub(super) fn accepted(response: Response) -> anyhow::Result<Response> {
+pub(crate) fn accepted(response: Response) -> anyhow::Result<Response> {
     if response.code.is_success() {
         return Ok(response);
     }
-    let code = words::code(response.code);
+    let code = text::code(response.code);
     match std::str::from_utf8(&response.payload) {
         // Some servers only repeat the name of the code.
-        Ok(text) if !text.is_empty() && !code.ends_with(text) && !ocf::is_cbor(&response) => {
-            anyhow::bail!("{code}: {}", words::printable(text))
+        Ok(text) if !text.is_empty() && !code.ends_with(text) && !request::is_cbor(&response) => {
+            anyhow::bail!("{code}: {}", text::printable(text))
         }
         _ if response.code == Code::UNAUTHORIZED => anyhow::bail!("{code}; {NOT_ALLOWED}"),
         _ => anyhow::bail!("{code}"),

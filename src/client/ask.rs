@@ -4,28 +4,28 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::talk::{Answer, Client};
 use super::target::Target;
-use super::{locate, ocf};
+use super::transport::{Answer, Client};
+use super::{locate, request};
 use crate::coap::{Call, Peer, Request};
 
 /// What [`Client::ask_target`] has found.
 #[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) call: Call,
-    pub(super) answer: Answer,
+pub(crate) struct Asked {
+    pub(crate) call: Call,
+    pub(crate) answer: Answer,
     /// How the device had to be asked.
-    pub(super) way: ocf::Way,
+    pub(crate) way: request::Way,
 }
 
 impl Client {
     /// Asks the target at each of its addresses, until one answers. `request` makes the request in
     /// OCF's way, or without what only OCF knows, for servers that say they do not know it.
-    pub(super) async fn ask_target(
+    pub(crate) async fn ask_target(
         &mut self,
         target: &Target,
         patience: Duration,
-        request: impl Fn(ocf::Way) -> Request,
+        request: impl Fn(request::Way) -> Request,
     ) -> anyhow::Result<Asked> {
         let mut failure = None;
         for peer in self.peers(target, patience).await? {
@@ -37,17 +37,18 @@ impl Client {
                 }
             };
             let remote = peer.remote;
-            let mut way = ocf::Way::Ocf;
+            let mut way = request::Way::Ocf;
             loop {
                 let request = request(way);
                 let method = request.code;
                 let call = self.request(peer, request);
                 match self.wait(call, patience).await {
                     Ok(answer)
-                        if way == ocf::Way::Ocf && ocf::unknown(method, &answer.response) =>
+                        if way == request::Way::Ocf
+                            && request::unknown(method, &answer.response) =>
                     {
                         tracing::info!("{remote} does not know OCF's options; asking without");
-                        way = ocf::Way::Plain;
+                        way = request::Way::Plain;
                     }
                     Ok(answer) => return Ok(Asked { call, answer, way }),
                     Err(error) => {
