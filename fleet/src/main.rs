@@ -1,0 +1,3 @@
+//! `freshen-fleet`: see [`freshen_fleet`].
+
+fn main() {}

@@ -1,0 +1,4 @@
+//! This room decides what a fleet is to do: words that are checked once, the filter language, who gets
+//! what and who not and why, the order of a device's queue, windows, data plans, and campaigns as a step
+//! from one state to the next. It has no hands: time and randomness come in as values, and what it
+//! decides is a value that others carry out.
