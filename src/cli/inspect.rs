@@ -134,6 +134,15 @@ fn kind(way: &Way) -> String {
     format!("{what}{sealed}, {}", size(coding.size))
 }
 
+/// An encoding in one word, as JSON has it.
+pub(super) fn encoding_name(encoding: Encoding) -> &'static str {
+    match encoding {
+        Encoding::Identity => "identity",
+        Encoding::Zstd => "zstd",
+        Encoding::Delta { .. } => "delta",
+    }
+}
+
 fn signatures(inspection: &Inspection) -> String {
     if inspection.signatures.is_empty() {
         return "no; no device installs it".to_owned();
@@ -153,16 +162,16 @@ fn ways(component: &Component) -> Vec<serde_json::Value> {
     let Source::Ways(ways) = &component.source else { return vec![] };
     let way = |way: &Way| {
         let coding = way.coding.as_ref();
-        let (encoding, precursor) = match coding.map(|coding| coding.encoding) {
-            None | Some(Encoding::Identity) => ("identity", None),
-            Some(Encoding::Zstd) => ("zstd", None),
-            Some(Encoding::Delta { precursor }) => ("delta", Some(precursor.to_string())),
+        let encoding = coding.map_or(Encoding::Identity, |coding| coding.encoding);
+        let precursor = match encoding {
+            Encoding::Delta { precursor } => Some(precursor.to_string()),
+            Encoding::Identity | Encoding::Zstd => None,
         };
         serde_json::json!({
             "uri": way.uri,
             "size": coding.map_or(component.size, |coding| coding.size),
             "sha256": coding.map_or(component.digest, |coding| coding.digest).to_string(),
-            "encoding": encoding,
+            "encoding": encoding_name(encoding),
             "precursor": precursor,
             "encrypted": coding.is_some_and(|coding| coding.encryption.is_some()),
         })

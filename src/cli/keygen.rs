@@ -1,13 +1,11 @@
 //! `freshen keygen`: the key pair with which a vendor signs packages, or for which packages are encrypted.
 
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use zeroize::Zeroizing;
 
+use super::output::{Force, Kind, Output};
 use super::table::Table;
 
 /// Make the key pair with which a vendor signs packages, or that a device decrypts them with
@@ -41,11 +39,11 @@ pub(super) fn run(args: Args) -> Result<()> {
         if args.ed25519 { &rcgen::PKCS_ED25519 } else { &rcgen::PKCS_ECDSA_P256_SHA256 };
     let pair = rcgen::KeyPair::generate_for(algorithm).context("no key could be made")?;
     let (private, public) = (named(&args.out, "key.pem"), named(&args.out, "pub.pem"));
-    if public.exists() {
-        bail!("{}", exists(&public));
-    }
-    create(&private, SECRET, &Zeroizing::new(pair.serialize_pem()))?;
-    create(&public, PUBLIC, &pair.public_key_pem())?;
+    // Both places are looked at before either is written: half a pair is of no use.
+    let place = |path, mode| Output::with_mode(path, Kind::New, Force::No, &[], mode);
+    let (secret, open) = (place(&private, SECRET)?, place(&public, PUBLIC)?);
+    secret.write(Zeroizing::new(pair.serialize_pem()).as_bytes())?;
+    open.write(pair.public_key_pem().as_bytes())?;
     if args.json {
         println!("{}", serde_json::json!({ "private": private, "public": public }));
         return Ok(());
@@ -71,20 +69,4 @@ fn named(out: &Path, suffix: &str) -> PathBuf {
     name.push(".");
     name.push(suffix);
     name.into()
-}
-
-fn exists(path: &Path) -> String {
-    format!("{} exists and is not overwritten: choose another --out", path.display())
-}
-
-/// Writes a file that did not exist, with these permissions from its first moment.
-fn create(path: &Path, mode: u32, text: &str) -> Result<()> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
-    let mut file = match file {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!("{}", exists(path)),
-        file => file.with_context(|| format!("cannot write {}", path.display()))?,
-    };
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .with_context(|| format!("cannot write {}", path.display()))
 }

@@ -7,6 +7,7 @@ mod device;
 mod inspect;
 mod keygen;
 mod launch;
+mod output;
 mod pack;
 mod payload;
 mod sign;

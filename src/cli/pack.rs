@@ -1,14 +1,16 @@
 //! `freshen pack`: from files to a signed package.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{BufReader, BufWriter, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use url::Url;
 use zeroize::Zeroizing;
 
+use super::inspect::encoding_name;
+use super::output::{Draft, Force, Kind, Output, cannot_write};
 use super::payload::{self, Payload, Treatment};
 use super::table::{self, Table};
 use super::ways;
@@ -29,7 +31,8 @@ use crate::package::{
     --out site/cam.suit --zstd build/\n  \
     freshen pack --key vendor.key.pem --vendor example.com --class cam-1 --version 1.1.0 \\\n    \
     --out site/cam.suit bin/cam=target/cam etc/cam.toml=cam.toml\n\n\
-    Then put what was written on a web server, and check it with `freshen verify`.")]
+    Then put each file that is listed on a web server, the envelope last, and check it with `freshen \
+    verify`.")]
 pub(super) struct Args {
     /// What to install: a file or a directory, or NAME=PATH to install a file under another name;
     /// several become one package that is installed as a whole
@@ -48,7 +51,7 @@ pub(super) struct Args {
     #[arg(long)]
     version: String,
     /// Grows with every release; devices refuse what is older than what they run. Default: the time
-    /// now, in seconds
+    /// now, in milliseconds since 1970
     #[arg(long, value_name = "NUMBER")]
     sequence: Option<u64>,
     /// Devices refuse it from this moment on: 2027-01-31, or 2027-01-31T12:00:00Z
@@ -61,7 +64,7 @@ pub(super) struct Args {
     #[arg(long)]
     needs_approval: bool,
     /// Allow a --sequence that leaves little room: more than ten years ahead of the time now, in
-    /// seconds. A device never goes back behind what it has installed
+    /// milliseconds. A device never goes back behind what it has installed
     #[arg(long)]
     far_sequence: bool,
     /// Where to write the envelope, such as site/cam.suit; payloads go into the same directory
@@ -90,6 +93,10 @@ pub(super) struct Args {
     /// File name of the payload, and its URI relative to the envelope
     #[arg(long, value_name = "NAME")]
     uri_name: Option<String>,
+    /// Write over what is at --out, or over a payload of the same name, whatever it is; never over what
+    /// is read here
+    #[arg(long)]
+    force: bool,
     /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -100,21 +107,44 @@ pub(super) fn run(args: Args) -> Result<()> {
     let pem = Zeroizing::new(read_text(&args.key)?);
     let key = SigningKey::from_pem(&pem).with_context(|| args.key.display().to_string())?;
     let plan = Plan::new(&args)?;
-    // What a device would refuse is better known before gigabytes are compressed.
+    // What a device would refuse, and where nothing may be written, is better known before gigabytes
+    // are compressed.
     plan.description(plan.inputs.iter().map(Input::placeholder).collect()).sign(&key)?;
-    let mut staged = vec![];
-    let components = plan.inputs.iter().map(|input| plan.component(input, &mut staged));
+    let place = plan.output(&args.out, Kind::Envelope)?;
+    let mut made = Made::default();
+    let components = plan.inputs.iter().map(|input| plan.component(input, &mut made));
     let description = plan.description(components.collect::<Result<_>>()?);
+    ensure!(
+        made.has_contents,
+        "there is nothing in {}: an empty package would leave devices without software",
+        args.inputs.join(", ")
+    );
     let envelope = description.sign(&key)?;
-    for payload in &staged {
-        payload.publish()?;
+    for upload in &made.uploads {
+        upload.output.keep()?;
     }
     // The envelope comes last: whoever finds it finds everything it names.
-    let staging = Staged::new(args.out.clone());
-    fs::write(&staging.part, &envelope).with_context(|| cannot_write(&args.out))?;
-    staging.replace()?;
-    report(&args, &description, envelope.len());
+    place.write(&envelope)?;
+    report(&args, &description, envelope.len(), &made.uploads);
     Ok(())
+}
+
+/// What was made, and does not have its names yet.
+#[derive(Default)]
+struct Made {
+    uploads: Vec<Upload>,
+    has_contents: bool,
+}
+
+/// A file that has to be where devices fetch it.
+struct Upload {
+    output: Output,
+    /// Its URI, relative to the envelope.
+    uri: String,
+    size: u64,
+    /// Of which component it is.
+    id: String,
+    coding: Option<Coding>,
 }
 
 /// What is to be packed, checked as far as that is possible before the work begins.
@@ -145,11 +175,6 @@ impl<'a> Plan<'a> {
         );
         let stem = out.file_stem().and_then(|stem| stem.to_str());
         let stem = stem.context("--out must name a file, such as site/cam.suit")?.to_owned();
-        ensure!(
-            !out.is_dir(),
-            "{} is a directory: name a file in it, such as cam.suit",
-            out.display()
-        );
         let inputs =
             args.inputs.iter().map(|text| input(text, &stem)).collect::<Result<Vec<_>>>()?;
         ensure!(
@@ -160,13 +185,13 @@ impl<'a> Plan<'a> {
         let sequence = match args.sequence {
             Some(sequence) => sequence,
             None => now
-                .timestamp()
+                .timestamp_millis()
                 .try_into()
                 .context("the clock of this machine is before 1970: set it, or give --sequence")?,
         };
-        let far = now + TimeDelta::days(3653);
+        let far = (now + TimeDelta::days(3653)).timestamp_millis();
         ensure!(
-            args.far_sequence || i64::try_from(sequence).is_ok_and(|it| it <= far.timestamp()),
+            args.far_sequence || i64::try_from(sequence).is_ok_and(|it| it <= far),
             "--sequence {sequence} leaves little room: devices refuse what is below it for ever; \
              leave it out for the time now, or add --far-sequence if it is meant"
         );
@@ -197,57 +222,65 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn component(&self, input: &Input, staged: &mut Vec<Staged>) -> Result<Component> {
+    /// A place that is neither the key nor anything else that is read.
+    fn output(&self, path: &Path, kind: Kind) -> Result<Output> {
+        let Args { key, encrypt_to, delta_from, force, .. } = self.args;
+        let packed = self.inputs.iter().map(|input| &input.path);
+        let inputs: Vec<&Path> =
+            packed.chain([key]).chain(encrypt_to).chain(delta_from).map(PathBuf::as_path).collect();
+        Output::new(path, kind, Force::from(*force), &inputs)
+    }
+
+    fn component(&self, input: &Input, made: &mut Made) -> Result<Component> {
         let Input { id, path } = input;
-        let id = id.clone();
         if self.args.integrated {
             let mut bytes = Capped(vec![]);
-            let Payload { digest, size, format } = payload::make(path, self.treatment, &mut bytes)?;
-            installable(path, format, &*bytes.0)?;
-            return Ok(Component { id, digest, size, format, source: Source::Integrated(bytes.0) });
+            let payload = payload::make(path, self.treatment, &mut bytes)?;
+            made.has_contents |= has_contents(path, &payload, &*bytes.0)?;
+            let Payload { digest, size, format } = payload;
+            let source = Source::Integrated(bytes.0);
+            return Ok(Component { id: id.clone(), digest, size, format, source });
         }
         if self.args.delta_from.is_some() || !self.recipients.is_empty() {
-            return self.coded(input, staged);
+            return self.coded(input, made);
         }
         let name = self.payload_name(input);
-        let target = self.directory.join(&name);
-        ensure!(target != self.args.out, "the payload and the envelope have the same name {name}");
-        let staging = Staged::new(target);
-        let file = File::create(&staging.part).with_context(|| cannot_write(&staging.path))?;
-        let Payload { digest, size, format } =
-            payload::make(path, self.treatment, BufWriter::new(&file))?;
-        file.sync_all().with_context(|| cannot_write(&staging.path))?;
-        installable(path, format, BufReader::new(File::open(&staging.part)?))?;
-        staged.push(staging);
+        let output = self.payload_output(&name, made)?;
+        let payload =
+            payload::make(path, self.treatment, BufWriter::new(open_draft(output.part())?))?;
+        let written = File::open(output.part()).with_context(|| cannot_write(output.path()))?;
+        made.has_contents |= has_contents(path, &payload, BufReader::new(written))?;
+        let Payload { digest, size, format } = payload;
+        let (uri, id) = (uri(&name), id.clone());
+        made.uploads.push(Upload { output, uri, size, id: id.join("/"), coding: None });
         Ok(Component { id, digest, size, format, source: self.source(&[(name, None)]) })
     }
 
     /// A component whose payload is transferred in another form: first as a patch, if there is one.
-    fn coded(&self, input: &Input, staged: &mut Vec<Staged>) -> Result<Component> {
+    fn coded(&self, input: &Input, made: &mut Made) -> Result<Component> {
         let Input { id, path } = input;
         let name = self.payload_name(input);
-        let scratch = |suffix: &str| Staged::new(self.directory.join(format!("{name}{suffix}")));
-        let (image, form) = (scratch(".image"), scratch(".form"));
+        let (image, form) =
+            (Draft::within(&self.directory, SCRATCH)?, Draft::within(&self.directory, SCRATCH)?);
         let patched = self.args.delta_from.as_ref();
         // A patch is for what is in the archive, not for what zstd made of it.
         let treatment =
             Treatment { zstd: self.treatment.zstd && patched.is_none(), ..self.treatment };
-        let file = File::create(&image.part).with_context(|| cannot_write(&image.path))?;
-        let payload = payload::make(path, treatment, BufWriter::new(file))?;
-        let made = File::open(&image.part).with_context(|| cannot_write(&image.path))?;
-        installable(path, payload.format, BufReader::new(made))?;
+        let payload = payload::make(path, treatment, BufWriter::new(open_draft(image.path())?))?;
+        let written = File::open(image.path()).with_context(|| cannot_write(image.path()))?;
+        made.has_contents |= has_contents(path, &payload, BufReader::new(written))?;
         let mut forms = vec![];
         if let Some(old) = patched {
-            let encoding = ways::patch(old, &payload, &image.part, &form.part)?;
+            let encoding = ways::patch(old, &payload, image.path(), form.path())?;
             let name = format!("{}.delta", name.trim_end_matches(".zst"));
-            forms.push(self.stage(name, &form.part, encoding, staged)?);
+            forms.push(self.stage(input, name, form.path(), encoding, made)?);
         }
         let is_archive = payload.format != Format::Raw;
         forms.push(if patched.is_some() && self.treatment.zstd && is_archive {
-            let encoding = ways::compress(&image.part, &form.part)?;
-            self.stage(name, &form.part, encoding, staged)?
+            let encoding = ways::compress(image.path(), form.path())?;
+            self.stage(input, name, form.path(), encoding, made)?
         } else {
-            self.stage(name, &image.part, Encoding::Identity, staged)?
+            self.stage(input, name, image.path(), Encoding::Identity, made)?
         });
         let Payload { digest, size, format } = payload;
         Ok(Component { id: id.clone(), digest, size, format, source: self.source(&forms) })
@@ -255,18 +288,31 @@ impl<'a> Plan<'a> {
 
     fn stage(
         &self,
+        input: &Input,
         name: String,
         from: &Path,
         encoding: Encoding,
-        staged: &mut Vec<Staged>,
+        made: &mut Made,
     ) -> Result<(String, Option<Coding>)> {
         let name = if self.recipients.is_empty() { name } else { format!("{name}.enc") };
-        let target = self.directory.join(&name);
-        ensure!(target != self.args.out, "a payload and the envelope have the same name {name}");
-        let staging = Staged::new(target);
-        let coding = ways::publishable(from, encoding, &self.recipients, &staging.part)?;
-        staged.push(staging);
+        let output = self.payload_output(&name, made)?;
+        let coding = ways::publishable(from, encoding, &self.recipients, output.part())?;
+        let size = match &coding {
+            Some(coding) => coding.size,
+            None => payload::measure(output.part())?.0,
+        };
+        let (uri, id) = (uri(&name), input.id.join("/"));
+        made.uploads.push(Upload { output, uri, size, id, coding: coding.clone() });
         Ok((name, coding))
+    }
+
+    /// Where a payload of this name goes.
+    fn payload_output(&self, name: &str, made: &Made) -> Result<Output> {
+        let path = self.directory.join(name);
+        ensure!(path != self.args.out, "a payload and the envelope have the same name {name}");
+        let twice = made.uploads.iter().any(|upload| upload.output.path() == path);
+        ensure!(!twice, "two payloads have the same name {name}: give one of them another NAME=");
+        self.output(&path, Kind::Payload)
     }
 
     /// Beside the envelope first, then at the mirrors.
@@ -339,48 +385,20 @@ fn input(text: &str, stem: &str) -> Result<Input> {
     Ok(Input { id: name.split('/').map(str::to_owned).collect(), path })
 }
 
-/// Reads a payload as the device will, which refuses what could leave the place where it is unpacked.
-fn installable(input: &Path, format: Format, payload: impl Read) -> Result<()> {
+/// Reads a payload as the device will, which refuses what could leave the place where it is unpacked,
+/// and says whether anything is in it.
+fn has_contents(input: &Path, made: &Payload, payload: impl Read) -> Result<bool> {
     let no_device = || format!("no device would install {}", input.display());
-    install::check(format, payload).with_context(no_device)
+    let entries = install::check(made.format, payload).with_context(no_device)?;
+    Ok(if made.format == Format::Raw { made.size > 0 } else { entries > 0 })
 }
 
-/// A payload that is complete but not yet where it belongs.
-struct Staged {
-    path: PathBuf,
-    part: PathBuf,
+fn open_draft(path: &Path) -> Result<File> {
+    OpenOptions::new().write(true).open(path).with_context(|| cannot_write(path))
 }
 
-impl Staged {
-    fn new(path: PathBuf) -> Self {
-        let mut part = path.clone().into_os_string();
-        part.push(".part");
-        Self { path, part: part.into() }
-    }
-
-    /// Moves it there, unless something else is there: another envelope may need that.
-    fn publish(&self) -> Result<()> {
-        if self.path.exists() && payload::measure(&self.path)? != payload::measure(&self.part)? {
-            bail!(
-                "{} exists with other contents, which devices may still be fetching: \
-                 give another --version or --uri-name, or remove it",
-                self.path.display()
-            );
-        }
-        self.replace()
-    }
-
-    fn replace(&self) -> Result<()> {
-        fs::rename(&self.part, &self.path).with_context(|| cannot_write(&self.path))
-    }
-}
-
-impl Drop for Staged {
-    fn drop(&mut self) {
-        // There is nothing left to remove when all went well.
-        let _ = fs::remove_file(&self.part);
-    }
-}
+/// For what nobody but this process needs.
+const SCRATCH: u32 = 0o600;
 
 /// Holds at most what fits into an envelope.
 struct Capped(Vec<u8>);
@@ -401,34 +419,54 @@ impl std::io::Write for &mut Capped {
     }
 }
 
-fn report(args: &Args, description: &Description, envelope_bytes: usize) {
-    let payloads = description.components.iter().map(|component| {
-        let place = match &component.source {
-            Source::Integrated(_) => "in the envelope",
-            Source::Uri(uri) => uri,
-            Source::Ways(ways) => ways.first().map_or("", |way| &*way.uri),
-        };
-        (component.id.join("/"), place, component.transfer_size())
-    });
+fn report(args: &Args, description: &Description, envelope_bytes: usize, uploads: &[Upload]) {
+    let integrated = description
+        .components
+        .iter()
+        .filter(|component| matches!(component.source, Source::Integrated(_)));
     if args.json {
-        let payloads: Vec<_> = payloads
-            .map(|(id, uri, size)| serde_json::json!({ "id": id, "uri": uri, "size": size }))
-            .collect();
+        let files = uploads.iter().map(|upload| {
+            let coding = upload.coding.as_ref();
+            serde_json::json!({
+                "id": upload.id, "uri": upload.uri, "size": upload.size,
+                "file": upload.output.path(),
+                "encoding": encoding_name(coding.map_or(Encoding::Identity, |it| it.encoding)),
+                "encrypted": coding.is_some_and(|it| it.encryption.is_some()),
+            })
+        });
+        let inside = integrated.map(|component| {
+            let size = component.size;
+            serde_json::json!({ "id": component.id.join("/"), "uri": null, "size": size })
+        });
+        let payloads: Vec<_> = files.chain(inside).collect();
+        let upload: Vec<_> =
+            uploads.iter().map(|upload| upload.output.path()).chain([&*args.out]).collect();
         println!(
             "{}",
             serde_json::json!({
                 "envelope": args.out, "bytes": envelope_bytes, "version": description.version,
-                "sequence": description.sequence, "payloads": payloads,
+                "sequence": description.sequence, "payloads": payloads, "upload": upload,
             })
         );
         return;
     }
     let heading = format!("Packed {} {} for {}", args.class, args.version, args.vendor);
-    let envelope = format!("{}  {}", args.out.display(), table::size(envelope_bytes as u64));
-    let table = Table::new(heading).row("sequence", description.sequence).row("envelope", envelope);
-    payloads
-        .fold(table, |table, (id, place, size)| {
-            table.row("payload", format!("{place}  {}, becomes {id}", table::size(size)))
+    let file = |path: &Path, size| format!("{}  {}", path.display(), table::size(size));
+    let table = Table::new(heading).row("sequence", description.sequence);
+    let table = uploads.iter().fold(table, |table, upload| {
+        let Upload { output, size, id, coding, .. } = upload;
+        let what = match coding.as_ref().map(|coding| coding.encoding) {
+            Some(Encoding::Delta { .. }) => format!("a patch that makes {id}"),
+            _ => format!("becomes {id}"),
+        };
+        table.row("upload", format!("{}, {what}", file(output.path(), *size)))
+    });
+    let table =
+        table.row("upload", format!("{}, the envelope", file(&args.out, envelope_bytes as u64)));
+    integrated
+        .fold(table, |table, component| {
+            let words = format!("becomes {}", component.id.join("/"));
+            table.row("inside", format!("{}, {words}", table::size(component.size)))
         })
         .print();
 }
@@ -486,10 +524,6 @@ fn source_date_epoch() -> Result<u64> {
 
 fn read_text(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
-}
-
-fn cannot_write(path: &Path) -> String {
-    format!("cannot write {}", path.display())
 }
 
 #[cfg(test)]

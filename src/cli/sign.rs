@@ -7,12 +7,13 @@ use anyhow::{Context, Result};
 use zeroize::Zeroizing;
 
 use super::inspect::{overview, read_envelope};
+use super::output::{Force, Kind, Output};
 use super::table::Table;
 use crate::package::{self, SigningKey, add_signature};
 
 /// Add a signature to a package, for devices that want several
 ///
-/// Shows what is being signed. The signatures that are there stay.
+/// Shows what is being signed. The signatures that are there stay; a key signs once.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  freshen sign --key second.key.pem site/cam.suit")]
 pub(super) struct Args {
@@ -22,6 +23,9 @@ pub(super) struct Args {
     /// The envelope, which is replaced by the signed one
     #[arg(value_name = "FILE")]
     envelope: PathBuf,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
 }
 
 /// Signs.
@@ -34,13 +38,22 @@ pub(super) fn run(args: Args) -> Result<()> {
     let key = SigningKey::from_pem(&pem).with_context(|| args.key.display().to_string())?;
     let signed = add_signature(&envelope, &key).with_context(|| file.display().to_string())?;
     let inspection = package::inspect(&signed)?;
-    let mut part = file.clone().into_os_string();
-    part.push(".part");
-    fs::write(&part, &signed)
-        .and_then(|()| fs::rename(&part, file))
-        .with_context(|| format!("cannot write {}", file.display()))?;
+    let is_new = signed != envelope;
+    if is_new {
+        Output::new(file, Kind::Envelope, Force::No, &[&args.key])?.write(&signed)?;
+    }
+    let count = inspection.signatures.len();
+    if args.json {
+        let digest = inspection.manifest.digest.to_string();
+        let words = serde_json::json!({
+            "envelope": file, "signatures": count, "added": is_new, "digest": digest,
+        });
+        println!("{words}");
+        return Ok(());
+    }
+    let words = if is_new { "" } else { "; this key had signed it already, nothing is changed" };
     overview(Table::new(file.display()), &inspection.manifest)
-        .row("signatures", inspection.signatures.len())
+        .row("signatures", format!("{count}{words}"))
         .print();
     Ok(())
 }

@@ -8,6 +8,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Subcommand;
 use zeroize::Zeroizing;
 
+use super::output::{Force, Kind, Output};
 use super::pack::moment;
 use super::table::Table;
 use super::verify::read_trust;
@@ -40,6 +41,10 @@ enum Command {
 
 /// Write a trust set that nobody has signed yet
 #[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  freshen trust new --number 1 --root a.pub.pem --root b.pub.pem \
+    --roots 2 \\\n    --package vendor.pub.pem --expires 2030-01-01 --out trust.1"
+)]
 struct New {
     /// Its number: one more than that of the trust set before it; 1 follows the configuration
     #[arg(long)]
@@ -66,10 +71,16 @@ struct New {
     /// Where to write it
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
 }
 
 /// Add a signature to a trust set
+///
+/// A key signs once: what it has signed already stays as it is.
 #[derive(clap::Args)]
+#[command(after_help = "Example:\n  freshen trust sign --key a.key.pem trust.1")]
 struct Sign {
     /// The private key (PEM)
     #[arg(long, value_name = "FILE")]
@@ -77,10 +88,14 @@ struct Sign {
     /// The trust set, which is replaced by the signed one
     #[arg(value_name = "FILE")]
     set: PathBuf,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
 }
 
 /// Check trust sets as a device does, from its configuration on
 #[derive(clap::Args)]
+#[command(after_help = "Example:\n  freshen trust check --trust a.pub.pem trust.1 trust.2")]
 struct Check {
     /// A public key in the configuration of the device (PEM); repeatable
     #[arg(long, required = true, value_name = "FILE")]
@@ -88,6 +103,9 @@ struct Check {
     /// The trust sets 1, 2, 3 and so on
     #[arg(required = true, value_name = "FILE")]
     sets: Vec<PathBuf>,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the command.
@@ -112,13 +130,10 @@ fn make(new: &New) -> Result<()> {
         packages: keys(&new.package, new.packages, "--packages")?,
     };
     ensure!(new.number > 0, "--number starts at 1: number 0 is the configuration of a device");
-    ensure!(
-        !new.out.exists(),
-        "{} exists, perhaps with signatures, and is not overwritten: choose another --out",
-        new.out.display()
-    );
-    fs::write(&new.out, set.document()).with_context(|| cannot_write(&new.out))?;
-    print(&new.out, &set, "nobody yet: `freshen trust sign` adds signatures");
+    let inputs: Vec<&Path> = new.root.iter().chain(&new.package).map(PathBuf::as_path).collect();
+    Output::new(&new.out, Kind::New, Force::No, &inputs)?.write(&set.document())?;
+    let signed = "nobody yet: `freshen trust sign` adds signatures";
+    print(&new.out, &set, signed, new.json);
     Ok(())
 }
 
@@ -130,16 +145,13 @@ fn sign(order: &Sign) -> Result<()> {
     let key = SigningKey::from_pem(&pem).with_context(|| order.key.display().to_string())?;
     let signed =
         sign_trust_set(&document, &key).with_context(|| order.set.display().to_string())?;
-    let mut part = order.set.clone().into_os_string();
-    part.push(".part");
-    fs::write(&part, &signed)
-        .and_then(|()| fs::rename(&part, &order.set))
-        .with_context(|| cannot_write(&order.set))?;
-    print(
-        &order.set,
-        &TrustSet::read(&signed)?,
-        "one more key; `freshen trust check` says if it is enough",
-    );
+    let words = if signed == document {
+        "the same keys as before, this one among them: nothing is changed"
+    } else {
+        Output::new(&order.set, Kind::TrustSet, Force::No, &[&order.key])?.write(&signed)?;
+        "one more key; `freshen trust check` says if it is enough"
+    };
+    print(&order.set, &TrustSet::read(&signed)?, words, order.json);
     Ok(())
 }
 
@@ -158,11 +170,22 @@ fn verify(check: &Check) -> Result<()> {
             last.display()
         );
     }
-    print(last, &current, "enough keys");
+    print(last, &current, "enough keys", check.json);
     Ok(())
 }
 
-fn print(file: &Path, set: &TrustSet, signed: &str) {
+fn print(file: &Path, set: &TrustSet, signed: &str, json: bool) {
+    if json {
+        let moment = |moment: DateTime<Utc>| moment.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let keys = |trust: &Trust| serde_json::json!({ "keys": trust.keys(), "threshold": trust.threshold() });
+        let words = serde_json::json!({
+            "file": file, "number": set.version, "roots": keys(&set.roots),
+            "packages": keys(&set.packages), "expires": set.expires.map(moment),
+            "epoch": set.epoch, "signed": signed,
+        });
+        println!("{words}");
+        return;
+    }
     let threshold = |trust: &Trust| format!("{} of {}", trust.threshold(), trust.keys());
     let expires = set
         .expires
@@ -179,8 +202,4 @@ fn print(file: &Path, set: &TrustSet, signed: &str) {
 
 fn read(file: &Path) -> Result<Vec<u8>> {
     fs::read(file).with_context(|| format!("cannot read {}", file.display()))
-}
-
-fn cannot_write(file: &Path) -> String {
-    format!("cannot write {}", file.display())
 }

@@ -9,13 +9,14 @@ use super::inspect::{overview, read_envelope, shown};
 use super::payload;
 use super::table::{Table, size};
 use crate::clock;
-use crate::package::{self, Component, Identity, Source, Trust, TrustSet};
+use crate::package::{self, Component, Digest, Identity, Source, Trust, TrustSet};
 
 /// Check a package as a device does: signature, identity, expiry, and the payloads beside it
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  freshen verify --trust vendor.pub.pem --vendor example.com \
     --class cam-1 site/cam.suit\n\n\
-    Exit code 0: a device of that class installs it, unless it runs something newer. 1: it does not, and why.")]
+    Exit code 0: a device of that class installs it, unless it runs something newer. 1: it does not, \
+    or a payload is\nmissing beside it, and why.")]
 pub(super) struct Args {
     /// The envelope
     #[arg(value_name = "FILE")]
@@ -32,6 +33,9 @@ pub(super) struct Args {
     /// The class in the configuration of the device
     #[arg(long)]
     class: String,
+    /// Check the envelope alone, wherever its payloads are
+    #[arg(long)]
+    envelope_only: bool,
     /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -55,8 +59,19 @@ pub(super) fn run(args: Args) -> Result<()> {
     let payloads = manifest
         .components
         .iter()
-        .map(|component| check(directory, component))
+        .map(|component| match args.envelope_only {
+            true => Ok(Checked::NotLookedAt),
+            false => check(directory, component),
+        })
         .collect::<Result<Vec<_>>>()?;
+    let missing: Vec<_> = payloads.iter().flat_map(Checked::missing).cloned().collect();
+    ensure!(
+        missing.is_empty(),
+        "{} is signed, but devices would not find all of it: {}; put it there, or add \
+         --envelope-only to check no more than the envelope",
+        file.display(),
+        missing.join(", ")
+    );
     if args.json {
         let payloads: Vec<_> = payloads.iter().map(Checked::word).collect();
         println!(
@@ -112,15 +127,17 @@ pub(super) fn read_trust(files: &[PathBuf]) -> Result<Trust> {
 enum Checked {
     Integrated,
     Matches,
-    Elsewhere(String),
+    NotLookedAt,
+    /// What is not there, in words; and a place that only the network can show.
+    Missing(Vec<String>),
 }
 
 impl Checked {
-    fn words(&self) -> String {
+    fn words(&self) -> &'static str {
         match self {
-            Self::Integrated => "in the envelope, matches".to_owned(),
-            Self::Matches => "matches".to_owned(),
-            Self::Elsewhere(uri) => format!("not beside the envelope, so not checked: {uri}"),
+            Self::Integrated => "in the envelope, matches",
+            Self::Matches => "matches",
+            Self::NotLookedAt | Self::Missing(_) => "not checked",
         }
     }
 
@@ -128,45 +145,72 @@ impl Checked {
         match self {
             Self::Integrated => "integrated",
             Self::Matches => "matches",
-            Self::Elsewhere(_) => "not checked",
+            Self::NotLookedAt | Self::Missing(_) => "not checked",
+        }
+    }
+
+    fn missing(&self) -> &[String] {
+        match self {
+            Self::Missing(words) => words,
+            _ => &[],
         }
     }
 }
 
-/// Compares what lies beside the envelope with what was signed.
+/// Compares what lies beside the envelope with what was signed. A way to another server leads to what is
+/// here as well, or to nothing that can be checked.
 fn check(directory: &Path, component: &Component) -> Result<Checked> {
-    let whole = (component.size, component.digest);
+    let whole = (Some(component.digest), component.size);
     let ways = match &component.source {
         Source::Integrated(_) => return Ok(Checked::Integrated),
         Source::Uri(uri) => vec![(uri, whole)],
         Source::Ways(ways) => ways
             .iter()
             .map(|way| match &way.coding {
-                Some(coding) => (&way.uri, (coding.size, coding.digest)),
+                Some(coding) => (&way.uri, (Some(coding.digest), coding.size)),
                 None => (&way.uri, whole),
             })
             .collect(),
     };
-    let elsewhere = ways.first().map_or(String::new(), |(uri, _)| (*uri).clone());
-    let mut checked = Checked::Elsewhere(elsewhere);
-    for (uri, (size, digest)) in ways {
-        let path = file_name(uri).map(|name| directory.join(name));
-        let Some(path) = path.filter(|path| path.is_file()) else { continue };
-        let (actual_size, actual_digest) = payload::measure(&path)?;
-        if actual_size != size {
-            bail!("{} has {actual_size} bytes, but {size} were signed", path.display());
+    let (mut here, mut missing) = (vec![], vec![]);
+    for (uri, signed) in &ways {
+        let Some(path) = relative(uri).map(|path| directory.join(path)) else { continue };
+        if path.is_file() {
+            compare(&path, *signed)?;
+            here.push(*signed);
+        } else {
+            missing.push(format!("{} is missing", path.display()));
         }
-        ensure!(
-            actual_digest == digest,
-            "{} was changed after signing: its digest differs",
-            path.display()
-        );
-        checked = Checked::Matches;
     }
-    Ok(checked)
+    let elsewhere = ways.iter().filter(|(uri, signed)| {
+        relative(uri).is_none() && missing.is_empty() && !here.contains(signed)
+    });
+    let elsewhere: Vec<_> =
+        elsewhere.map(|(uri, _)| format!("{uri} cannot be seen from here")).collect();
+    missing.extend(elsewhere);
+    Ok(if missing.is_empty() { Checked::Matches } else { Checked::Missing(missing) })
 }
 
-/// The file that a URI reference names when it names one in the same directory.
+fn compare(path: &Path, (digest, size): (Option<Digest>, u64)) -> Result<()> {
+    let (actual_size, actual_digest) = payload::measure(path)?;
+    if actual_size != size {
+        bail!("{} has {actual_size} bytes, but {size} were signed", path.display());
+    }
+    ensure!(
+        digest.is_none_or(|digest| actual_digest == digest),
+        "{} was changed after signing: its digest differs",
+        path.display()
+    );
+    Ok(())
+}
+
+/// The file that a URI reference names when it names one in the same directory or below it.
+fn relative(uri: &str) -> Option<PathBuf> {
+    let names = uri.split('/').map(file_name).collect::<Option<Vec<_>>>()?;
+    Some(names.iter().collect())
+}
+
+/// One name of such a reference.
 fn file_name(uri: &str) -> Option<String> {
     let mut bytes = vec![];
     let mut rest = uri.bytes();
@@ -176,12 +220,13 @@ fn file_name(uri: &str) -> Option<String> {
                 let digits = [rest.next()?, rest.next()?];
                 u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
             }
-            b'/' | b'?' | b'#' | b':' => return None,
+            b'?' | b'#' | b':' => return None,
             byte => byte,
         });
     }
     let name = String::from_utf8(bytes).ok()?;
-    (!name.contains(['/', '\0']) && name != "..").then_some(name)
+    let plain = !name.contains(['/', '\0']) && !["", ".", ".."].contains(&&*name);
+    plain.then_some(name)
 }
 
 #[cfg(test)]
@@ -189,11 +234,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_in_the_same_directory_are_looked_up() {
-        assert_eq!(file_name("cam.tar").as_deref(), Some("cam.tar"));
-        assert_eq!(file_name("my%20cam.tar").as_deref(), Some("my cam.tar"));
-        for uri in ["..", "%2e%2e", "a/b", "a%2fb", "https://x/y", "//x", "a%0", "a%zz", "%00"] {
-            assert_eq!(file_name(uri), None, "{uri}");
+    fn only_names_in_the_same_directory_and_below_are_looked_up() {
+        for (uri, path) in [("cam.tar", "cam.tar"), ("my%20cam.tar", "my cam.tar"), ("a/b", "a/b")]
+        {
+            assert_eq!(relative(uri), Some(path.into()));
+        }
+        for uri in [
+            "",
+            "..",
+            "%2e%2e",
+            "a/../b",
+            "a%2fb",
+            "https://x/y",
+            "//x",
+            "/x",
+            "a%0",
+            "a%zz",
+            "%00",
+        ] {
+            assert_eq!(relative(uri), None, "{uri}");
         }
     }
 }

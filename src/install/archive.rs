@@ -26,12 +26,12 @@ pub(super) enum Entry {
     Link(PathBuf, PathBuf),
 }
 
-/// Reads an archive to its end and checks that a device would unpack it.
+/// Reads an archive to its end and checks that a device would unpack it; how many names are in it.
 ///
 /// # Errors
 ///
 /// The first reason not to.
-pub fn check(format: Format, payload: impl Read) -> Result<(), Error> {
+pub fn check(format: Format, payload: impl Read) -> Result<usize, Error> {
     // For each name whether it is a directory, which may come again and have others below it.
     let mut names = HashMap::new();
     each(format, payload, &mut |entry, bytes| {
@@ -55,7 +55,8 @@ pub fn check(format: Format, payload: impl Read) -> Result<(), Error> {
                 Ok(())
             }
         }
-    })
+    })?;
+    Ok(names.len())
 }
 
 /// Visits every entry of an archive, and reads it to its end. Formats that are not archives have none.

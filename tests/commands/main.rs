@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod packages;
+mod writing;
 
 use std::path::Path;
 use std::process::{Command, Output};

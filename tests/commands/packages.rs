@@ -11,13 +11,13 @@ use tempfile::TempDir;
 
 use super::{Ran, freshen};
 
-const WHO: [&str; 4] = ["--vendor", "example.com", "--class", "cam-1"];
+pub(crate) const WHO: [&str; 4] = ["--vendor", "example.com", "--class", "cam-1"];
 
 /// A directory with a key pair, a site to publish in and something to publish.
-struct Workshop(TempDir);
+pub(crate) struct Workshop(TempDir);
 
 impl Workshop {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let workshop = Self(TempDir::new().unwrap());
         fs::create_dir_all(workshop.path("site")).unwrap();
         fs::create_dir_all(workshop.path("build/bin")).unwrap();
@@ -30,30 +30,30 @@ impl Workshop {
         workshop
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
         self.0.path().join(name)
     }
 
-    fn run(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
         freshen(self.0.path(), arguments)
     }
 
-    fn pack(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn pack(&self, arguments: &[&str]) -> Ran {
         let always = ["pack", "--key", "vendor.key.pem", "--version", "1.1.0"];
         self.run(&[&always[..], &WHO, &["--out", "site/cam.suit"], arguments].concat())
     }
 
-    fn verify(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn verify(&self, arguments: &[&str]) -> Ran {
         let always = ["verify", "--trust", "vendor.pub.pem", "site/cam.suit"];
         self.run(&[&always[..], &WHO, arguments].concat())
     }
 
-    fn inspect(&self) -> Value {
+    pub(crate) fn inspect(&self) -> Value {
         let json = self.run(&["inspect", "--json", "site/cam.suit"]).done();
         serde_json::from_str(&json).unwrap()
     }
 
-    fn site(&self) -> Vec<String> {
+    pub(crate) fn site(&self) -> Vec<String> {
         let entries = fs::read_dir(self.path("site")).unwrap();
         let mut names: Vec<_> =
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -349,12 +349,26 @@ fn wrong_usage_has_an_exit_code_of_its_own() {
 #[test]
 fn every_command_has_an_example_in_its_help() {
     let workshop = Workshop::new();
-    for command in ["keygen", "pack", "sign", "inspect", "verify", "trust"] {
-        let help = workshop.run(&[command, "--help"]).done();
+    for command in [
+        "keygen",
+        "pack",
+        "sign",
+        "inspect",
+        "verify",
+        "trust",
+        "trust new",
+        "trust sign",
+        "trust check",
+    ] {
+        let words: Vec<_> = command.split(' ').chain(["--help"]).collect();
+        let help = workshop.run(&words).done();
         assert!(
             help.contains("Example") && help.contains(&format!("freshen {command} ")),
             "{help}"
         );
+        if command != "trust" {
+            assert!(help.contains("--json"), "{help}");
+        }
     }
 }
 

@@ -127,12 +127,22 @@ fn a_package_that_needs_two_signatures_gets_them_one_by_one() {
 
 #[test]
 fn a_ninth_signature_is_not_added() {
-    let eight = (0..7).fold(descriptions()[0].1.sign(&key(1).ours()).unwrap(), |envelope, _| {
-        add_signature(&envelope, &key(1).ours()).unwrap()
+    let eight = (2..=8).fold(descriptions()[0].1.sign(&key(1).ours()).unwrap(), |envelope, n| {
+        add_signature(&envelope, &key(n).ours()).unwrap()
     });
-    add_signature(&eight, &key(1).ours()).unwrap_err();
-    let eight = signed(&first(), &[1; 8]);
-    sign_trust_set(&eight, &key(1).ours()).unwrap_err();
+    add_signature(&eight, &key(9).ours()).unwrap_err();
+    let eight = signed(&first(), &[1, 2, 3, 4, 5, 6, 7, 8]);
+    sign_trust_set(&eight, &key(9).ours()).unwrap_err();
+}
+
+#[test]
+fn a_key_that_has_signed_signs_no_second_time() {
+    let once = descriptions()[0].1.sign(&key(1).ours()).unwrap();
+    assert_eq!(add_signature(&once, &key(1).ours()).unwrap(), once);
+    assert_ne!(add_signature(&once, &key(2).ours()).unwrap(), once, "the control");
+    let once = signed(&first(), &[1]);
+    assert_eq!(sign_trust_set(&once, &key(1).ours()).unwrap(), once);
+    assert_ne!(sign_trust_set(&once, &key(2).ours()).unwrap(), once, "the control");
 }
 
 #[test]
