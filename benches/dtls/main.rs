@@ -40,7 +40,10 @@ fn handshakes() {
     let (client_policy, server_policy) = policies();
     for suite in SUITES {
         let mut server = Endpoint::new(Config::default(), [1; 32]);
-        server.set_policy(Policy { suites: vec![suite], ..server_policy.clone() });
+        server.set_policy(
+            Policy { suites: vec![suite], ..server_policy.clone() },
+            now(Duration::ZERO),
+        );
         let mut client = Endpoint::new(Config::default(), [2; 32]);
         let mut spent = vec![];
         for port in 1..=COUNT {
@@ -69,7 +72,10 @@ fn memory() {
     for suite in SUITES {
         let config = Config { sessions_max: 10_000, ..Config::default() };
         let mut server = Endpoint::new(config, [1; 32]);
-        server.set_policy(Policy { suites: vec![suite], ..server_policy.clone() });
+        server.set_policy(
+            Policy { suites: vec![suite], ..server_policy.clone() },
+            now(Duration::ZERO),
+        );
         let before = resident_bytes();
         for port in 1..=COUNT {
             let mut client = Endpoint::new(Config::default(), [(port % 256) as u8; 32]);
@@ -87,7 +93,7 @@ fn hellos() {
     let (client_policy, server_policy) = policies();
     let suite = Suite::EcdhePskAes128CbcSha256;
     let mut server = Endpoint::new(Config::default(), [1; 32]);
-    server.set_policy(Policy { suites: vec![suite], ..server_policy });
+    server.set_policy(Policy { suites: vec![suite], ..server_policy }, now(Duration::ZERO));
     let mut client = Endpoint::new(Config::default(), [2; 32]);
     let policy = ClientPolicy { suites: vec![suite], ..client_policy };
     client.connect(path(5684, 1), policy, now(Duration::ZERO)).unwrap();

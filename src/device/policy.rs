@@ -73,7 +73,7 @@ impl Configured {
                     policy.suites.push(Suite::EcdhePskAes128CbcSha256);
                 }
                 let key = dtls::pin_psk(pin.as_bytes(), device);
-                policy.psks.push(PreSharedKey::new(PIN_IDENTITY, key.to_vec()));
+                policy.psks.push(PreSharedKey::guessable(PIN_IDENTITY, key.to_vec()));
                 policy.identity_hint = [PIN_IDENTITY, b":", device].concat();
             }
             (Some(Method::ManufacturerCertificate), _, Some(manufacturer)) => {

@@ -163,7 +163,7 @@ impl Device {
     ) {
         match self.records.security() {
             Some(security) => self.secure.adopt(security, now),
-            None => self.secure.open(),
+            None => self.secure.open(now),
         }
         self.carry_out(effects, now);
         self.carry_out_security(guarding, now);

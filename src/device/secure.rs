@@ -113,9 +113,9 @@ impl Secure {
     }
 
     /// Everything is open to everyone; those whom the configuration names may come securely.
-    pub(super) fn open(&mut self) {
+    pub(super) fn open(&mut self, now: Now) {
         self.stage = Stage::Open;
-        self.dtls.set_policy(self.configured.open());
+        self.dtls.set_policy(self.configured.open(), now);
     }
 
     /// Lets in whom this state lets in; sessions that it would not have let in are nobody's from now.
@@ -128,7 +128,7 @@ impl Secure {
         self.policy_read = now.mono;
         let connected = self.onboarding.is_some();
         let policy = self.configured.policy(security, self.pin.digits(), connected, now);
-        self.dtls.set_policy(policy);
+        self.dtls.set_policy(policy, now);
         let void = |proof: &Proof| match proof {
             Proof::Configured(_) => security.doxm.owned,
             Proof::Onboarding | Proof::Void => false,
@@ -299,10 +299,16 @@ impl Secure {
                         return Some(Event::Ended { peer, onboarding });
                     }
                 }
-                Output::HandshakeFailed { path, reason, .. } => {
+                Output::HandshakeFailed { path, reason, guessed, .. } => {
                     tracing::warn!("{} could not connect: {reason}", path.remote);
-                    if let Some(event) = self.failed(path, reason, security, now) {
-                        return Some(event);
+                    if guessed
+                        && self.pin.was_wrong(now.mono)
+                        && let Some(security) = security
+                    {
+                        self.adopt(security, now);
+                    }
+                    if is_strange(&reason) {
+                        return Some(Event::Stranger { path, reason });
                     }
                 }
             }
@@ -386,27 +392,6 @@ impl Secure {
         }
     }
 
-    fn failed(
-        &mut self,
-        path: Path,
-        reason: dtls::Error,
-        security: Option<&Security>,
-        now: Now,
-    ) -> Option<Event> {
-        use dtls::Error as E;
-        let guess = reason == E::KeyMismatch
-            && self.stage == Stage::Transfer(Some(Method::RandomPin))
-            && self.pin.was_wrong(now.mono);
-        if guess && let Some(security) = security {
-            self.adopt(security, now);
-        }
-        let stranger = matches!(
-            reason,
-            E::KeyMismatch | E::UnknownPskIdentity | E::NoCertificate | E::Certificate(_)
-        );
-        stranger.then_some(Event::Stranger { path, reason })
-    }
-
     fn close(&mut self, number: u64, now: Now) {
         if let Some(session) = SessionId::new(number) {
             self.dtls.close(session, now);
@@ -418,6 +403,12 @@ impl Onboarding {
     fn silence_ends(&self) -> Instant {
         self.heard + ONBOARDING_SILENCE_MAX
     }
+}
+
+/// Whether a handshake failed for want of the right key or certificate.
+fn is_strange(reason: &dtls::Error) -> bool {
+    use dtls::Error as E;
+    matches!(reason, E::KeyMismatch | E::UnknownPskIdentity | E::NoCertificate | E::Certificate(_))
 }
 
 fn has_key(security: &Security, uuid: Uuid, now: Now) -> bool {

@@ -54,7 +54,7 @@ pub(super) fn description(error: &Error) -> Option<u8> {
         Error::FinishedMismatch | Error::BadSignature(_) => 51,
         Error::NoCertificate | Error::NoKey => 40,
         Error::Certificate(_) => 42,
-        Error::Abandoned => 90,
+        Error::Abandoned | Error::PolicyChanged => 90,
         Error::Credentials(_) => 80,
         Error::Alert(_) | Error::TimedOut | Error::NoSession | Error::TooLong { .. } => None?,
         Error::Full => 80,

@@ -67,8 +67,15 @@ impl std::fmt::Debug for OwnCertificate {
     }
 }
 
+/// Two are the same if their certificates are: those hold the public key.
+impl PartialEq for OwnCertificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.chain == other.chain
+    }
+}
+
 /// A certificate that may vouch for others.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Anchor(TrustAnchor<'static>);
 
 impl Anchor {

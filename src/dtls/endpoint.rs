@@ -82,9 +82,19 @@ impl Endpoint {
         }
     }
 
-    /// Replaces what clients may do; handshakes under way go on under the policy they met.
-    pub fn set_policy(&mut self, policy: Policy) {
+    /// Replaces what clients may do. A handshake that is under way has met the former policy: unless
+    /// the two are the same, it ends, so that whoever connects from now on was judged by this one.
+    pub fn set_policy(&mut self, policy: Policy, now: Now) {
+        if *self.policy == policy {
+            return;
+        }
         self.policy = Arc::new(policy);
+        let is_server = |peer: &Peer| matches!(peer.pending, Some(Pending::Server(_)));
+        let under_way: Vec<Path> =
+            self.peers.iter().filter(|(_, peer)| is_server(peer)).map(|(path, _)| *path).collect();
+        for path in under_way {
+            self.fail(path, Error::PolicyChanged, now);
+        }
     }
 
     /// Takes one datagram from the network.
@@ -308,30 +318,28 @@ impl Endpoint {
             self.counters.records_dropped += 1;
             return;
         };
-        if let Some(pending) = &mut peer.pending {
-            let mut around = surroundings(&self.config, &mut self.rng, now);
-            let done = match pending.handshake().take_sealed(record, &mut around) {
-                Ok(false) => None,
-                Ok(true) => Some(pending.advance(&mut around)),
-                Err(error) => Some(Err(error)),
-            };
-            if let Some(done) = done {
-                let datagrams = around.datagrams;
-                return self.settle(path, done, datagrams, now);
-            }
-        }
+        // First the session that stands: what it can open is no guess at the key of a new one.
         let heard = peer.session.as_mut().map_or(Heard::Nothing, |session| {
             session.take(record, now.mono, &self.config, &mut self.rng)
         });
         if heard != Heard::Nothing {
             return self.act(path, heard);
         }
-        self.counters.records_dropped += 1;
-        if let Some(pending) = &mut peer.pending
-            && let Err(error) = pending.handshake().take_unreadable(record)
-        {
-            self.fail(path, error, now);
-        }
+        let Some(pending) = &mut peer.pending else {
+            self.counters.records_dropped += 1;
+            return;
+        };
+        let mut around = surroundings(&self.config, &mut self.rng, now);
+        let done = match pending.handshake().take_sealed(record, &mut around) {
+            Ok(false) => {
+                self.counters.records_dropped += 1;
+                return;
+            }
+            Ok(true) => pending.advance(&mut around),
+            Err(error) => Err(error),
+        };
+        let datagrams = around.datagrams;
+        self.settle(path, done, datagrams, now);
     }
 
     /// Acts on a record of a session that stands.
@@ -361,7 +369,7 @@ impl Endpoint {
     fn complete(&mut self, path: Path, now: Now) {
         let Some(pending) = self.take_pending(path) else { return };
         let around = surroundings(&self.config, &mut self.rng, now);
-        let began = pending.began_by_us();
+        let (session, guessed) = (pending.began_by_us(), pending.guessed());
         let finished = match pending {
             Pending::Server(server) => server.finish(&around),
             Pending::Client(client) => client.finish(&around),
@@ -370,7 +378,7 @@ impl Endpoint {
             Ok((session, info)) => self.enter(path, session, info),
             Err(reason) => {
                 self.forget_if_empty(path);
-                self.outputs.push_back(Output::HandshakeFailed { path, session: began, reason });
+                self.outputs.push_back(Output::HandshakeFailed { path, session, reason, guessed });
             }
         }
     }
@@ -436,13 +444,15 @@ impl Endpoint {
         if let Some(session) = session {
             self.paths.remove(&session);
         }
-        let reason = pending.explain(error);
-        self.outputs.push_back(Output::HandshakeFailed { path, session, reason });
+        let (reason, guessed) = (pending.explain(error), pending.guessed());
+        self.outputs.push_back(Output::HandshakeFailed { path, session, reason, guessed });
     }
 
+    /// Every handshake ends here, however it ends.
     fn take_pending(&mut self, path: Path) -> Option<Pending> {
         let pending = self.peers.get_mut(&path)?.pending.take()?;
         self.half_open -= 1;
+        self.counters.guesses += u64::from(pending.guesses());
         Some(pending)
     }
 
@@ -535,6 +545,17 @@ impl Pending {
             Self::Server(_) => None,
             Self::Client(client) => Some(client.handshake.session),
         }
+    }
+
+    fn guesses(&self) -> u8 {
+        match self {
+            Self::Server(server) => server.handshake.guesses(),
+            Self::Client(client) => client.handshake.guesses(),
+        }
+    }
+
+    fn guessed(&self) -> bool {
+        self.guesses() > 0
     }
 
     fn explain(&self, error: Error) -> Error {

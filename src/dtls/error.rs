@@ -45,6 +45,9 @@ pub enum Error {
     /// The deadline passed.
     #[error("the other side did not answer in time")]
     TimedOut,
+    /// What clients may do has changed since the handshake began; a new one is judged anew.
+    #[error("what is asked of clients has changed meanwhile; try again")]
+    PolicyChanged,
     /// A newer handshake of the same peer took over, or the caller closed it.
     #[error("the handshake was given up")]
     Abandoned,

@@ -102,12 +102,13 @@ impl Stage {
         let config = Config { sessions_max: 2, half_open_max: 2, ..Config::default() };
         let mut ends = [1, 2].map(|seed| Endpoint::new(config.clone(), [seed; 32]));
         let [_, server] = &mut ends;
-        server.set_policy(Policy {
+        let policy = Policy {
             suites: vec![suite],
             psks: vec![psk()],
             identity_hint: vec![0, choice],
             ..Policy::default()
-        });
+        };
+        server.set_policy(policy, start());
         let mut stage = Self {
             ends,
             wire: Default::default(),

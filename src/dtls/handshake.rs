@@ -17,7 +17,7 @@ use super::record::{Record, ReplayWindow, content};
 use super::secrets::Secrets;
 use super::session::{Final, Session};
 use super::wire::Reader;
-use super::{Config, Error, Role, SessionId, Suite};
+use super::{Config, Error, Role, SessionId, Strength, Suite};
 use crate::clock::{Instant, Now};
 
 /// What a handshake may use while it works.
@@ -65,6 +65,9 @@ pub(super) struct Handshake {
     /// A sealed handshake record that overtook what it needs.
     early: Option<Early>,
     unreadable: u8,
+    strength: Strength,
+    /// Sealed records that were compared with a key which can be guessed.
+    guesses: u8,
 }
 
 struct Early {
@@ -105,6 +108,8 @@ impl Handshake {
             peer_changed_cipher: false,
             early: None,
             unreadable: 0,
+            strength: Strength::Full,
+            guesses: 0,
         }
     }
 
@@ -140,43 +145,52 @@ impl Handshake {
 
     /// Takes a record of epoch 1 if it is authentic under the keys of this handshake; says whether
     /// it was.
+    ///
+    /// Before the peer's Finished nothing but a handshake message has a place here, and nothing else
+    /// is opened: an alert or data that ended the handshake under the right key and was dropped under
+    /// a wrong one would be a free look at the key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyMismatch`] when so many could not be opened that the keys must differ; with a key
+    /// that can be guessed the first one is enough.
     pub(super) fn take_sealed(
         &mut self,
         record: &Record<'_>,
         around: &mut Surroundings<'_>,
     ) -> Result<bool, Error> {
+        if record.content != content::HANDSHAKE {
+            return Ok(false);
+        }
         let Some(opening) = self.opening.as_ref().filter(|_| self.peer_changed_cipher) else {
+            if self.early.is_none() && record.body.len() <= EARLY_BYTES_MAX {
+                self.early = Some(Early { sequence: record.sequence, body: record.body.to_vec() });
+            }
             return Ok(false);
         };
         if !self.replay.is_new(record.sequence) {
             return Ok(false);
         }
-        let Some(plain) = opening.open(record) else { return Ok(false) };
+        let unreadable_max = match self.strength {
+            // One may be an accident or a stranger's; a peer with the wrong key repeats itself.
+            Strength::Full => UNREADABLE_MAX,
+            Strength::Guessable => {
+                self.guesses = self.guesses.saturating_add(1);
+                1
+            }
+        };
+        let Some(plain) = opening.open(record) else {
+            self.unreadable += 1;
+            return if self.unreadable < unreadable_max {
+                Ok(false)
+            } else {
+                Err(Error::KeyMismatch)
+            };
+        };
         let plain = Zeroizing::new(plain);
         self.replay.mark(record.sequence);
-        match record.content {
-            content::HANDSHAKE => self.take_fragments(&plain, 1, around)?,
-            content::ALERT => take_alert(&plain)?,
-            // Data that overtook the Finished: its sender sends it again.
-            _ => {}
-        }
+        self.take_fragments(&plain, 1, around)?;
         Ok(true)
-    }
-
-    /// A record of epoch 1 that nobody could open: kept if it came too early, counted if not.
-    pub(super) fn take_unreadable(&mut self, record: &Record<'_>) -> Result<(), Error> {
-        if record.content != content::HANDSHAKE {
-            return Ok(());
-        }
-        if self.opening.is_none() || !self.peer_changed_cipher {
-            if self.early.is_none() && record.body.len() <= EARLY_BYTES_MAX {
-                self.early = Some(Early { sequence: record.sequence, body: record.body.to_vec() });
-            }
-            return Ok(());
-        }
-        // One may be an accident or a stranger's; a peer with the wrong key repeats itself.
-        self.unreadable += 1;
-        if self.unreadable < UNREADABLE_MAX { Ok(()) } else { Err(Error::KeyMismatch) }
     }
 
     /// What came too early, once it can be read.
@@ -191,7 +205,17 @@ impl Handshake {
             sequence: early.sequence,
             body: &early.body,
         };
-        if self.take_sealed(&record, around)? { Ok(()) } else { self.take_unreadable(&record) }
+        self.take_sealed(&record, around).map(drop)
+    }
+
+    /// The peer has named a key of this strength.
+    pub(super) fn rest_on(&mut self, strength: Strength) {
+        self.strength = strength;
+    }
+
+    /// How many sealed records were compared with a key that can be guessed.
+    pub(super) fn guesses(&self) -> u8 {
+        self.guesses
     }
 
     fn take_fragments(
@@ -398,6 +422,6 @@ fn take_alert(body: &[u8]) -> Result<(), Error> {
 
 /// A sealed Finished has some 90 bytes in the longest suite.
 const EARLY_BYTES_MAX: usize = 256;
-/// Unreadable Finished that are put up with: a peer with the wrong key sends the third one after
-/// about three seconds.
+/// Unreadable Finished that end a handshake, where the key cannot be guessed: a peer with the wrong key
+/// sends the third one after about three seconds.
 const UNREADABLE_MAX: u8 = 3;

@@ -46,7 +46,9 @@ mod words;
 pub use certificate::{Anchor, OwnCertificate, verify_role};
 pub use endpoint::Endpoint;
 pub use error::Error;
-pub use policy::{ClientCertificates, ClientPolicy, HintedKey, IdentityRule, Policy, PreSharedKey};
+pub use policy::{
+    ClientCertificates, ClientPolicy, HintedKey, IdentityRule, Policy, PreSharedKey, Strength,
+};
 pub use secrets::{OwnerTransfer, Secrets, owner_psk, pin_psk};
 pub use suite::Suite;
 pub use words::{

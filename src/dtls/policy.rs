@@ -3,13 +3,14 @@
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use super::suite::Exchange;
 use super::{Anchor, OwnCertificate, Suite};
 
-/// What a server allows now. It is looked at once per handshake, when the ClientHello has proven
-/// its address; a new policy changes later handshakes only.
+/// What a server allows now. A handshake keeps the policy that it met, and ends when that is replaced
+/// by another.
 ///
 /// The default allows nothing: every ClientHello is refused with an alert.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Policy {
     /// The suites allowed now, the preferred one first. Anonymous sessions are allowed exactly when
     /// [`Suite::EcdhAnonAes128CbcSha256`] is among them.
@@ -59,12 +60,43 @@ pub struct PreSharedKey {
     pub identity: Vec<u8>,
     /// The key; erased when dropped.
     pub key: Zeroizing<Vec<u8>>,
+    /// How hard it is to find.
+    pub strength: Strength,
+}
+
+/// How hard a key is to find for somebody who does not know it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strength {
+    /// It was drawn at random from more than anybody can try.
+    #[default]
+    Full,
+    /// It comes from a few digits that a person types. It is used with an ephemeral key exchange only,
+    /// since a recorded handshake with a plain key could be searched at leisure; and the first word
+    /// that it does not open ends the handshake, so that a handshake is one guess.
+    Guessable,
 }
 
 impl PreSharedKey {
     /// Puts a name and a key together.
     pub fn new(identity: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
-        Self { identity: identity.into(), key: Zeroizing::new(key.into()) }
+        Self {
+            identity: identity.into(),
+            key: Zeroizing::new(key.into()),
+            strength: Strength::Full,
+        }
+    }
+
+    /// The same, for a key that comes from a few digits.
+    pub fn guessable(identity: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        Self { strength: Strength::Guessable, ..Self::new(identity, key) }
+    }
+
+    /// Whether a server takes it with this suite.
+    pub(super) fn is_for(&self, exchange: Exchange) -> bool {
+        match self.strength {
+            Strength::Full => exchange.has_psk(),
+            Strength::Guessable => exchange == Exchange::EcdhePsk,
+        }
     }
 }
 

@@ -14,7 +14,9 @@ use super::message::{
 use super::record::{DTLS_1_0, DTLS_1_2};
 use super::session::Session;
 use super::suite::Exchange;
-use super::{ClientCertificates, Error, PeerIdentity, Policy, Role, SessionInfo, Suite};
+use super::{
+    ClientCertificates, Error, PeerIdentity, Policy, PreSharedKey, Role, SessionInfo, Suite,
+};
 
 /// A handshake with a client that has proven its address.
 pub(super) struct Server {
@@ -217,7 +219,7 @@ impl Server {
             _ => None,
         };
         if let Some(identity) = said.identity {
-            let psk = self.psk(identity, around);
+            let psk = self.psk(identity, suite.exchange(), around);
             let shared = premaster.as_ref().map(|shared| shared.as_slice());
             premaster = Some(ecdh::psk_premaster(shared, &psk));
             self.peer = PeerIdentity::Psk(identity.to_vec());
@@ -233,9 +235,18 @@ impl Server {
 
     /// The key of this identity. A stranger gets a key that nobody has, so that a wrong identity and
     /// a wrong key look the same from outside (RFC 4279 section 2).
-    fn psk(&mut self, identity: &[u8], around: &mut Surroundings<'_>) -> Zeroizing<Vec<u8>> {
-        match self.policy.psks.iter().find(|psk| psk.identity == identity) {
-            Some(psk) => psk.key.clone(),
+    fn psk(
+        &mut self,
+        identity: &[u8],
+        exchange: Exchange,
+        around: &mut Surroundings<'_>,
+    ) -> Zeroizing<Vec<u8>> {
+        let is_meant = |psk: &&PreSharedKey| psk.identity == identity && psk.is_for(exchange);
+        match self.policy.psks.iter().find(is_meant) {
+            Some(psk) => {
+                self.handshake.rest_on(psk.strength);
+                psk.key.clone()
+            }
             None => {
                 self.identity_is_unknown = true;
                 Zeroizing::new(around.random::<16>().to_vec())
@@ -292,7 +303,7 @@ impl Choice {
             .find(|suite| {
                 let exchange = suite.exchange();
                 (curve.is_some() || !exchange.has_ecdh())
-                    && (!policy.psks.is_empty() || !exchange.has_psk())
+                    && (!exchange.has_psk() || policy.psks.iter().any(|psk| psk.is_for(exchange)))
                     && (exchange != Exchange::EcdheEcdsa || can_sign(policy, extensions))
             })
             .ok_or(Error::NoSharedSuite("no key, curve or signature for those that are offered"))?;

@@ -1,6 +1,7 @@
 //! Two endpoints of ours on a network and in a time that are made up.
 
 mod defects;
+mod guesses;
 mod network;
 mod order;
 mod puppet;

@@ -138,6 +138,9 @@ pub enum Output {
         session: Option<SessionId>,
         /// Why.
         reason: Error,
+        /// Whether a client's word was compared with a key that can be guessed
+        /// ([`super::Strength::Guessable`]): then this was one try, however it ended.
+        guessed: bool,
     },
 }
 
@@ -169,6 +172,9 @@ pub struct Counters {
     pub cookies_sent: u64,
     /// ClientHellos ignored because a table was full.
     pub hellos_refused: u64,
+    /// Sealed records that were compared with a key that can be guessed, in handshakes that have
+    /// ended.
+    pub guesses: u64,
 }
 
 impl Default for Config {

@@ -159,7 +159,7 @@ impl Server {
 
     pub(crate) fn start_with(config: Config, policy: Policy, answer: Answer) -> Self {
         let mut driver = Driver::new(config);
-        driver.endpoint.set_policy(policy);
+        driver.endpoint.set_policy(policy, now());
         let address = driver.address();
         let (sender, events) = channel();
         let stop = Arc::new(AtomicBool::new(false));

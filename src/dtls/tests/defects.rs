@@ -98,7 +98,7 @@ fn t3_a_lost_last_flight_is_sent_again() {
 fn t5_tiny_fragments_of_a_hello_are_cheap_and_leave_nothing() {
     let mut server = Endpoint::new(Config::default(), [1; 32]);
     let (_, policy) = policies(Suite::PskAes128Ccm8);
-    server.set_policy(policy);
+    server.set_policy(policy, start());
     // Type 1, one byte at a time, of a message said to be 60,000 long.
     for n in 0..150_000u32 {
         let offset = n % 60_000;
@@ -129,7 +129,7 @@ fn path(port: u16) -> Path {
 fn t7_a_hello_without_a_cookie_leaves_nothing_behind_and_is_not_amplified() {
     let (client, policy) = policies(Suite::EcdheEcdsaAes128Ccm8);
     let mut server = Endpoint::new(Config::default(), [1; 32]);
-    server.set_policy(policy);
+    server.set_policy(policy, start());
     let hello = hello(client, 9);
     for port in 1..=3000 {
         server.handle_datagram(path(port), &hello, start());
@@ -193,7 +193,7 @@ fn t9_a_client_that_lost_its_session_comes_back_from_the_same_port() {
     for suite in ALL {
         let mut pair = connected(suite);
         let (new_client, new_server) = policies(suite);
-        pair.ends[SERVER].set_policy(new_server);
+        pair.ends[SERVER].set_policy(new_server, pair.now);
         for round in 1..4 {
             let [_, old] = pair.sessions().unwrap();
             // The client forgets everything.
@@ -283,7 +283,7 @@ fn a_full_table_gives_up_the_session_that_is_idle_the_longest() {
     let (client, policy) = policies(Suite::PskAes128Ccm8);
     let config = Config { sessions_max: 3, ..Config::default() };
     let mut server = Endpoint::new(config, [1; 32]);
-    server.set_policy(Policy { keep_secrets: false, ..policy });
+    server.set_policy(Policy { keep_secrets: false, ..policy }, start());
     let mut now = start();
     let mut closed = vec![];
     let mut stood = vec![];

@@ -57,7 +57,7 @@ pub(super) fn start() -> Now {
 impl Pair {
     pub(super) fn new(config: Config, policy: Policy) -> Self {
         let mut ends = [1, 2].map(|seed| Endpoint::new(config.clone(), [seed; 32]));
-        ends[SERVER].set_policy(policy);
+        ends[SERVER].set_policy(policy, start());
         let said = Default::default();
         Self { ends, said, wire: VecDeque::new(), now: start() }
     }

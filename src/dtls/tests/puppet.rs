@@ -42,6 +42,8 @@ pub(super) struct Puppet {
     pub(super) server: Endpoint,
     pub(super) connected: usize,
     pub(super) failed: usize,
+    /// How many of those were a guess.
+    pub(super) guessed: usize,
     pub(super) data: Vec<Vec<u8>>,
     /// Whether it sealed a message before it had keys.
     pub(super) spoke_too_early: bool,
@@ -65,6 +67,7 @@ impl Puppet {
             server,
             connected: 0,
             failed: 0,
+            guessed: 0,
             data: vec![],
             spoke_too_early: false,
             suite,
@@ -186,7 +189,7 @@ impl Puppet {
         self.listen();
     }
 
-    fn listen(&mut self) {
+    pub(super) fn listen(&mut self) {
         while let Some(output) = self.server.poll_output() {
             match output {
                 Output::Datagram { bytes, .. } => {
@@ -197,7 +200,10 @@ impl Puppet {
                     }
                 }
                 Output::Connected { .. } => self.connected += 1,
-                Output::HandshakeFailed { .. } => self.failed += 1,
+                Output::HandshakeFailed { guessed, .. } => {
+                    self.failed += 1;
+                    self.guessed += usize::from(guessed);
+                }
                 Output::Data { bytes, .. } => self.data.push(bytes),
                 Output::Closed { .. } => {}
             }
@@ -241,7 +247,7 @@ impl Stage {
 
     pub(super) fn puppet(&self) -> Puppet {
         let mut server = Endpoint::new(Config::default(), [5; 32]);
-        server.set_policy(self.policy.clone());
+        server.set_policy(self.policy.clone(), start());
         Puppet::new(server, self.suite, self.certificate.clone())
     }
 }

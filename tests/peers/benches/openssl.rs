@@ -37,7 +37,7 @@ fn main() {
         let (our_client, our_server) = ours::policies();
         let our_client = ClientPolicy { suites: vec![suite], ..our_client };
         let mut server = Endpoint::new(Config::default(), [1; 32]);
-        server.set_policy(Policy { suites: vec![suite], ..our_server });
+        server.set_policy(Policy { suites: vec![suite], ..our_server }, ours::now(Duration::ZERO));
         let mut client = Endpoint::new(Config::default(), [2; 32]);
         let theirs = Openssl::new(name);
         let (mut ours_spent, mut theirs_spent) = (vec![], vec![]);
