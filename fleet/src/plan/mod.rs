@@ -2,3 +2,8 @@
 //! what and who not and why, the order of a device's queue, windows, data plans, and campaigns as a step
 //! from one state to the next. It has no hands: time and randomness come in as values, and what it
 //! decides is a value that others carry out.
+
+pub mod filter;
+pub mod time;
+pub mod version;
+pub mod words;
