@@ -4,5 +4,9 @@
 //! do. `plan` and `index` decide and have no hands: no sockets, files, tasks or clock.
 //! `fleet/tests/tidy.rs` has the table of who may know whom.
 
+pub mod access;
+pub mod blob;
+pub mod clock;
 pub mod index;
 pub mod plan;
+pub mod store;

@@ -20,6 +20,21 @@ const PURE: &[&str] =
 const RULES: &[Rule] = &[
     Rule { room: "plan", may_know: &[], never: PURE },
     Rule { room: "index", may_know: &["plan"], never: PURE },
+    Rule { room: "clock", may_know: &[], never: &["tokio"] },
+    Rule { room: "access", may_know: &["plan"], never: PURE },
+    Rule { room: "blob", may_know: &[], never: &["axum", "rusqlite"] },
+    Rule {
+        room: "server",
+        may_know: &["access", "blob", "clock", "index", "plan", "store"],
+        never: &["axum", "rusqlite", "tokio_postgres"],
+    },
+    Rule { room: "api", may_know: &["access", "plan", "server", "store"], never: &["rusqlite"] },
+    Rule {
+        room: "cli",
+        may_know: &["access", "api", "blob", "clock", "plan", "server", "store"],
+        never: &["rusqlite"],
+    },
+    Rule { room: "store", may_know: &["access", "plan"], never: &["axum", "object_store"] },
 ];
 
 /// A file longer than this is two rooms sharing a door.
