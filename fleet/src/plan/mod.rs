@@ -3,7 +3,13 @@
 //! from one state to the next. It has no hands: time and randomness come in as values, and what it
 //! decides is a value that others carry out.
 
+pub mod bundle;
+pub mod cycle;
+pub mod failure;
 pub mod filter;
+pub mod queue;
+pub mod resolve;
 pub mod time;
+pub mod update;
 pub mod version;
 pub mod words;

@@ -42,7 +42,7 @@ mod tests;
 pub const EXPRESSION_BYTES_MAX: usize = 64 * 1024;
 
 /// How deep parentheses and `NOT` may be nested.
-pub const DEPTH_MAX: usize = 200;
+pub const DEPTH_MAX: usize = 100;
 
 /// The most regular expressions that one filter may hold.
 pub const PATTERNS_MAX: usize = 1_000;

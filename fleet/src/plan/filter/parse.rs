@@ -168,7 +168,7 @@ impl<'a> Parser<'a> {
 
     fn one(&mut self) -> Result<Filter, FilterError> {
         let (at, token) = self.next()?;
-        Ok(match token {
+        match token {
             Token::Sign("(") => {
                 self.deeper(at)?;
                 let inner = self.any_of()?;
@@ -177,14 +177,21 @@ impl<'a> Parser<'a> {
                     (at, found) => return Err(self.unexpected(at, Expected::Closing, found)),
                 }
                 self.depth -= 1;
-                inner
+                Ok(inner)
             }
             Token::Word("NOT") => {
                 self.deeper(at)?;
                 let inner = self.one()?;
                 self.depth -= 1;
-                Filter::Not(Box::new(inner))
+                Ok(Filter::Not(Box::new(inner)))
             }
+            // Apart from the descent, so that a level of it is small on the stack.
+            token => self.leaf(at, token),
+        }
+    }
+
+    fn leaf(&mut self, at: usize, token: Token<'a>) -> Result<Filter, FilterError> {
+        Ok(match token {
             Token::Word("TRUE") => Filter::True,
             Token::Word("FALSE") => Filter::False,
             Token::Word("online") => Filter::Online,
