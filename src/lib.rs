@@ -26,13 +26,20 @@
 //! - [`client`]: asks, owns and updates devices, for the command line and for servers.
 //! - [`cli`]: one file per command.
 //!
+//! The features `device`, `client` and `tool` leave out what a build does not need; without any, the rooms
+//! are here that all of them stand on.
+//!
 //! `docs/architecture.md` has the arrows between them and the invariants that the tests hold.
 
+#[cfg(feature = "device")]
 pub mod cli;
+#[cfg(feature = "client")]
 pub mod client;
 pub mod clock;
 pub mod coap;
+#[cfg(feature = "device")]
 pub mod config;
+#[cfg(feature = "device")]
 pub mod device;
 pub mod dtls;
 pub mod fetch;

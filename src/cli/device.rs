@@ -9,26 +9,30 @@ use crate::config::{Overrides, Settings};
 use crate::device;
 
 /// Run a device: an OCF server that keeps its own software fresh
-#[derive(clap::Args)]
-#[command(after_help = "Example: a device in clear on this machine, for trying things out:\n  \
+#[derive(Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "tool", derive(clap::Args))]
+#[cfg_attr(
+    feature = "tool",
+    command(after_help = "Example: a device in clear on this machine, for trying things out:\n  \
     freshen device --state /tmp/camera --coap 127.0.0.1:5683 --insecure\n\n\
-    When it can be used, it prints one JSON line with its addresses.")]
+    When it can be used, it prints one JSON line with its addresses.")
+)]
 pub(super) struct Args {
     /// Configuration file; resources/device.toml explains every key
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[cfg_attr(feature = "tool", arg(long, value_name = "FILE"))]
+    pub(super) config: Option<PathBuf>,
     /// Directory for everything the device keeps: its state, packages and slots
-    #[arg(long, value_name = "DIR")]
-    state: Option<PathBuf>,
+    #[cfg_attr(feature = "tool", arg(long, value_name = "DIR"))]
+    pub(super) state: Option<PathBuf>,
     /// Address to serve in clear, instead of the configured ones; port 0 takes any free one
-    #[arg(long, value_name = "ADDR:PORT")]
-    coap: Vec<SocketAddr>,
+    #[cfg_attr(feature = "tool", arg(long, value_name = "ADDR:PORT"))]
+    pub(super) coap: Vec<SocketAddr>,
     /// Address to serve over DTLS, instead of the configured ones
-    #[arg(long, value_name = "ADDR:PORT")]
-    coaps: Vec<SocketAddr>,
+    #[cfg_attr(feature = "tool", arg(long, value_name = "ADDR:PORT"))]
+    pub(super) coaps: Vec<SocketAddr>,
     /// Serve everything in clear and without access control; loopback addresses only
-    #[arg(long)]
-    insecure: bool,
+    #[cfg_attr(feature = "tool", arg(long))]
+    pub(super) insecure: bool,
 }
 
 /// Where a device keeps its state when nobody says.

@@ -24,20 +24,24 @@ use crate::device::LAUNCHED;
 ///
 /// For a service manager that starts it again whenever it ends. A new agent that does not prove itself is
 /// started as often as install.tries says, and then the old one is.
-#[derive(clap::Args)]
-#[command(after_help = "Example: a service that can update itself:\n  \
+#[derive(Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "tool", derive(clap::Args))]
+#[cfg_attr(
+    feature = "tool",
+    command(after_help = "Example: a service that can update itself:\n  \
     ExecStart=/usr/bin/freshen launch --state /var/lib/freshen --agent bin/freshen -- \\\n    \
-    --config /etc/freshen/device.toml")]
+    --config /etc/freshen/device.toml")
+)]
 pub(super) struct Args {
     /// Directory for everything the device keeps, as for `freshen device`
-    #[arg(long, value_name = "DIR")]
-    state: PathBuf,
+    #[cfg_attr(feature = "tool", arg(long, value_name = "DIR"))]
+    pub(super) state: PathBuf,
     /// The agent, as a path inside a slot; the same as install.agent
-    #[arg(long, value_name = "PATH")]
-    agent: PathBuf,
+    #[cfg_attr(feature = "tool", arg(long, value_name = "PATH"))]
+    pub(super) agent: PathBuf,
     /// More arguments for `freshen device`
-    #[arg(last = true, value_name = "ARGUMENTS")]
-    rest: Vec<String>,
+    #[cfg_attr(feature = "tool", arg(last = true, value_name = "ARGUMENTS"))]
+    pub(super) rest: Vec<String>,
 }
 
 pub(super) fn run(args: Args) -> Result<()> {

@@ -1,62 +1,54 @@
 //! This room is the command line: one file per command.
+//!
+//! `device` and `launch` are in every build; the vendor's and the client's commands and the demo only
+//! with the feature `tool`. [`tool`] reads the arguments there, and [`small`] where a device has to be
+//! small: the same words, and tests that both read them alike.
 
-mod archive;
-mod client;
-mod demo;
 mod device;
-mod inspect;
-mod keygen;
 mod launch;
+#[cfg(any(test, not(feature = "tool")))]
+mod small;
+
+#[cfg(feature = "tool")]
+mod archive;
+#[cfg(feature = "tool")]
+mod client;
+#[cfg(feature = "tool")]
+mod demo;
+#[cfg(feature = "tool")]
+mod inspect;
+#[cfg(feature = "tool")]
+mod keygen;
+#[cfg(feature = "tool")]
 mod output;
+#[cfg(feature = "tool")]
 mod pack;
+#[cfg(feature = "tool")]
 mod payload;
+#[cfg(feature = "tool")]
 mod sign;
+#[cfg(feature = "tool")]
 mod table;
+#[cfg(feature = "tool")]
+mod tool;
+#[cfg(feature = "tool")]
 mod trust;
+#[cfg(feature = "tool")]
 mod verify;
+#[cfg(feature = "tool")]
 mod ways;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::config;
 
-use client::{discover, get, observe, own, post, provision, reset, update};
-
-/// Keeps the software of OCF devices fresh.
-#[derive(Parser)]
-#[command(version)]
-struct Cli {
-    /// Say more on standard error; twice: everything
-    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
-    verbose: u8,
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    Demo(demo::Args),
-    Device(device::Args),
-    Launch(launch::Args),
-    Keygen(keygen::Args),
-    Pack(pack::Args),
-    Sign(sign::Args),
-    Inspect(inspect::Args),
-    Verify(verify::Args),
-    Trust(trust::Args),
-    Discover(discover::Args),
-    Own(own::Args),
-    Provision(provision::Args),
-    Reset(reset::Args),
-    Get(get::Args),
-    Post(post::Args),
-    Observe(observe::Args),
-    Update(update::Args),
-}
+#[cfg(not(feature = "tool"))]
+use small as arguments;
+#[cfg(feature = "tool")]
+use tool as arguments;
 
 /// The command was not used as it can be: exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -70,28 +62,7 @@ fn usage(words: impl Into<String>) -> anyhow::Error {
 
 /// Runs the command named by the process's arguments.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
-    log(&cli);
-    let done = match cli.command {
-        Command::Demo(args) => demo::run(args),
-        Command::Device(args) => device::run(args),
-        Command::Launch(args) => launch::run(args),
-        Command::Keygen(args) => keygen::run(args),
-        Command::Pack(args) => pack::run(args),
-        Command::Sign(args) => sign::run(args),
-        Command::Inspect(args) => inspect::run(args),
-        Command::Verify(args) => verify::run(args),
-        Command::Trust(args) => trust::run(args),
-        Command::Discover(args) => discover::run(args),
-        Command::Own(args) => own::run(args),
-        Command::Provision(args) => provision::run(args),
-        Command::Reset(args) => reset::run(args),
-        Command::Get(args) => get::run(args),
-        Command::Post(args) => post::run(args),
-        Command::Observe(args) => observe::run(args),
-        Command::Update(args) => update::run(args),
-    };
-    match done {
+    match arguments::run() {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -108,17 +79,18 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// Logs go to standard error: what a device does is worth telling, what a client does only when asked.
-fn log(cli: &Cli) {
-    let level = match (&cli.command, cli.verbose) {
-        (Command::Device(_) | Command::Launch(_), 0) | (_, 1) => LevelFilter::INFO,
-        (_, 0) => LevelFilter::WARN,
-        (_, 2) => LevelFilter::DEBUG,
+fn log(unasked: LevelFilter, verbose: u8) {
+    let level = match verbose {
+        0 => unasked,
+        1 => LevelFilter::INFO,
+        2 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
+        // Without colours in the build this changes nothing.
+        .with_ansi(cfg!(feature = "tool") && io::stderr().is_terminal())
         .with_max_level(level)
-        .with_target(cli.verbose > 1)
+        .with_target(verbose > 1)
         .init();
 }

@@ -55,7 +55,8 @@ pub(super) fn judge(text: &str, settings: &Settings) -> Result<Target, Error> {
     if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(bad(text, "it has white space in it"));
     }
-    let url = Url::parse(text).map_err(|_| bad(text, "it is not an absolute URL"))?;
+    let url = Url::parse(text)
+        .map_err(|_| bad(text, "it is not an absolute URL, or its host is not in ASCII"))?;
     judge_url(url, settings)
 }
 
@@ -214,6 +215,21 @@ mod tests {
             assert_eq!(judge(url, &settings).unwrap().host, "127.0.0.1", "{url}");
         }
         assert_eq!(judge("https://[::ffff:7f00:1]/", &settings).unwrap().host, "::ffff:127.0.0.1");
+    }
+
+    #[test]
+    fn a_host_beyond_ascii_is_refused_and_its_punycode_is_taken() {
+        let settings = settings(&["xn--bcher-kva.example"]);
+        assert!(judge("https://XN--bcher-kva.example/", &settings).is_ok());
+        // The last two would be an address and a name of ASCII, if they were mapped.
+        for url in [
+            "https://b\u{fc}cher.example/",
+            "https://b%C3%BCcher.example/",
+            "https://\u{ff11}\u{ff12}7.0.0.1/",
+            "https://\u{24d0}.example/",
+        ] {
+            assert!(matches!(judge(url, &settings), Err(Error::BadUrl { .. })), "{url}");
+        }
     }
 
     #[test]
