@@ -8,10 +8,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 
-#[path = "../tests/client/line.rs"]
-#[allow(dead_code, reason = "the tests look at more of it")]
-mod line;
-
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -20,7 +16,7 @@ use freshen::coap::{Code, Config, Endpoint, Output, Peer, Reception, Request, Re
 use freshen::fetch::{Fetcher, Settings};
 use freshen::package::{Component, Digest, Format, Source};
 use freshen::worker::{Cancel, Progress};
-use line::{Line, Weather};
+use harness::line::{Line, Weather};
 use sha2::Digest as _;
 use url::Url;
 

@@ -165,15 +165,10 @@ impl Drop for Network {
 
 /// The kernel gives a link its IPv6 address a moment after it is up.
 fn wait_for_link_local(host: &str, device: &str) {
-    for _ in 0..200 {
+    harness::until(format_args!("{device} of {host} gets an IPv6 address"), || {
         let arguments = ["-n", host, "-6", "addr", "show", "dev", device, "scope", "link"];
-        let shown = Command::new("ip").args(arguments).output().unwrap();
-        if !shown.stdout.is_empty() {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    panic!("{device} of {host} got no IPv6 address");
+        !Command::new("ip").args(arguments).output().unwrap().stdout.is_empty()
+    });
 }
 
 fn ip(arguments: &str) {

@@ -6,13 +6,10 @@
 
 mod discovery;
 mod flood;
-mod line;
 mod multicast;
 mod ordering;
 mod ours;
 mod peers;
-#[path = "../ports/mod.rs"]
-mod ports;
 mod reading;
 mod weather;
 

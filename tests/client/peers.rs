@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::ports::free_address;
+use harness::ports::free_address;
 
 /// A server that runs.
 pub(crate) struct Peer {
@@ -84,12 +84,8 @@ fn wait_until_served(port: u16) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(("127.0.0.1", port)).unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-    for _ in 0..100 {
+    harness::until(format_args!("somebody serves port {port}"), || {
         let _ = socket.send(&[0x40, 0, 0, 1]);
-        if socket.recv(&mut [0; 16]).is_ok() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    panic!("nobody serves port {port}");
+        socket.recv(&mut [0; 16]).is_ok()
+    });
 }

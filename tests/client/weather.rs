@@ -13,10 +13,10 @@ use freshen::worker::{Cancel, Progress};
 use sha2::Digest as _;
 use url::Url;
 
-use super::line::{Line, Weather};
 use super::ours::Device;
 use super::peers::{Peer, python};
 use super::run;
+use harness::line::{Line, Weather};
 
 /// Loss that costs each exchange a few retransmissions in ten, copies, and enough delay to disorder
 /// them.
@@ -92,7 +92,7 @@ fn an_order_that_comes_in_many_copies_is_carried_out_once() {
         assert!(client.output().unwrap().status.success());
     }
     // The last copies are still on their way.
-    std::thread::sleep(Duration::from_millis(100));
+    harness::until("the copies arrive", || line.counts().all_arrived());
     let counts = line.counts();
     assert!(counts.doubled >= 10, "{counts:?}");
     assert_eq!(device.log().matches(" asks: ").count(), 5, "{}", device.log());

@@ -2,15 +2,16 @@
 //! not write.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::nginx::Nginx;
+use harness::nginx::Nginx;
 
 /// How long anything may take before the test gives up on it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -326,24 +327,38 @@ impl Drop for Observer {
 /// libcoap, watching one resource for a while; what it saw, in order.
 pub(crate) struct CoapClient {
     child: Child,
+    output: Arc<Mutex<Vec<u8>>>,
+    reader: JoinHandle<()>,
 }
 
 impl CoapClient {
+    /// Watches for so long, and has seen the first representation.
     pub(crate) fn observe(uri: &str, seconds: u32) -> Self {
         // Each representation begins where the one before ended: CBOR needs no mark in between.
-        let child = Command::new("coap-client-notls")
+        let mut child = Command::new("coap-client-notls")
             .args(["-s", &seconds.to_string(), "-B", &(seconds + 1).to_string(), "-m", "get", uri])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .expect("libcoap's client is needed: apt-get install libcoap3-bin");
-        Self { child }
+        let (mut stdout, output) = (child.stdout.take().unwrap(), Arc::<Mutex<Vec<u8>>>::default());
+        let kept = output.clone();
+        let reader = std::thread::spawn(move || {
+            let mut piece = [0; 4096];
+            while let Ok(length @ 1..) = stdout.read(&mut piece) {
+                kept.lock().unwrap().extend(&piece[..length]);
+            }
+        });
+        harness::until("libcoap's client watches", || !output.lock().unwrap().is_empty());
+        Self { child, output, reader }
     }
 
-    pub(crate) fn seen(self) -> Vec<Value> {
-        let output = self.child.wait_with_output().unwrap();
-        let mut rest = &*output.stdout;
+    pub(crate) fn seen(mut self) -> Vec<Value> {
+        self.child.wait().unwrap();
+        self.reader.join().unwrap();
+        let output = self.output.lock().unwrap();
+        let mut rest = &**output;
         let mut values = vec![];
         while let Ok(value) = ciborium::from_reader(&mut rest) {
             values.push(value);

@@ -6,7 +6,6 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -15,7 +14,7 @@ use crate::bench::{Device, Vendor, make_executable};
 #[test]
 fn rauc_bundles_install_fail_and_are_rolled_back() {
     if !has(&["rauc", "dbus-daemon", "mksquashfs"]) || !can_mount() {
-        return eprintln!("SKIPPED: RAUC: it, dbus-daemon, mksquashfs or loop devices are missing");
+        return harness::skipped("RAUC: it, dbus-daemon, mksquashfs or loop devices are missing");
     }
     let vendor = Vendor::new();
     let rauc = Rauc::start(&vendor);
@@ -56,7 +55,7 @@ fn rauc_bundles_install_fail_and_are_rolled_back() {
 #[test]
 fn swupdate_images_install_fail_and_are_rolled_back() {
     if !has(&["swupdate", "swupdate-client", "cpio", "openssl"]) {
-        return eprintln!("SKIPPED: SWUpdate: it, its client, cpio or openssl are missing");
+        return harness::skipped("SWUpdate: it, its client, cpio or openssl are missing");
     }
     let vendor = Vendor::new();
     let swupdate = Swupdate::start(&vendor);
@@ -386,14 +385,8 @@ fn succeeds(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn until(mut there: impl FnMut() -> bool) {
-    let came = (0..200).any(|_| {
-        there() || {
-            std::thread::sleep(Duration::from_millis(50));
-            false
-        }
-    });
-    assert!(came, "it did not start");
+fn until(there: impl FnMut() -> bool) {
+    harness::until("it starts", there);
 }
 
 fn end_group(leader: &mut Child) {

@@ -137,12 +137,9 @@ impl Scene {
         assert!(ballast == fs::read(tree.join("ballast")).unwrap(), "{}", log());
         // The workshop tidies up when it has nothing else to do.
         let stage = device.state.join("stage");
-        let tidy = (0..1000).any(|_| {
-            let left = fs::read_dir(&stage).map_or(0, Iterator::count);
-            thread::sleep(Duration::from_millis(if left > 0 { 10 } else { 0 }));
-            left == 0
+        harness::until(format_args!("the download goes: {}", log()), || {
+            fs::read_dir(&stage).map_or(0, Iterator::count) == 0
         });
-        assert!(tidy, "the download is still there: {}", log());
         drop(device);
         drop(disk);
         fs::remove_dir_all(state).unwrap();

@@ -27,9 +27,10 @@ fn an_order_whose_time_came_while_the_device_was_off_is_carried_out() {
     let vendor = Vendor::new();
     let url = vendor.publish("1.1.0", "exit 0", 1000);
     let mut device = Device::start(&vendor, "cam");
-    device.order(&url, "upgrade", &now(6)).unwrap();
+    let time = now(6);
+    device.order(&url, "upgrade", &time).unwrap();
     device.kill();
-    std::thread::sleep(Duration::from_secs(7));
+    harness::until("the time comes", || now(0) > time);
     let device = Device::start(&vendor, "cam");
     assert_eq!(device.wait_until_idle()["swupdateresult"], 1, "{}", device.log());
 }

@@ -5,20 +5,13 @@
 
 mod belief;
 mod bench;
-#[path = "../fetch/certs.rs"]
-mod certs;
 mod full;
 mod installers;
 mod kills;
 mod lives;
 mod main_job;
 mod manners;
-#[allow(dead_code, reason = "the log is for other tests")]
-#[path = "../fetch/nginx.rs"]
-mod nginx;
 mod ownership;
-#[path = "../ports/mod.rs"]
-mod ports;
 mod side_by_side;
 mod threats;
 mod tool;

@@ -4,7 +4,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use crate::bench::{CoapClient, Device, Observer, Vendor};
-use crate::ports::free_address;
+use harness::ports::free_address;
 
 const SWU: &str = "/softwareupdateResURI";
 const PSTAT: &str = "/oic/sec/pstat";
@@ -28,8 +28,7 @@ fn watched_upgrade(order: impl FnOnce(&Device, &str)) {
     let libcoap = CoapClient::observe(&device.uri(SWU), 12);
     let aiocoap = Observer::start(&[device.uri(PSTAT)]);
     let mut modes = vec![aiocoap.next()["body"]["cm"].clone()];
-    // Both watch before anything happens.
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    // Both watch before anything happens: each has seen how it begins.
     order(&device, &url);
     let done = device.wait_until(|value| value["swupdateresult"] != 0);
     assert_eq!(done["swupdateresult"], 1, "{}", device.log());

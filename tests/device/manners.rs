@@ -14,13 +14,12 @@ use crate::lives::now;
 
 /// What the status resource says an installation waits for.
 fn deferred(device: &Device) -> String {
-    for _ in 0..200 {
-        if let Value::String(words) = &device.get("/updatestatus")["deferred"] {
-            return words.clone();
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    panic!("nothing is put off: {}", device.log());
+    let mut words = None;
+    harness::until("an installation is put off", || {
+        words = device.get("/updatestatus")["deferred"].as_str().map(str::to_owned);
+        words.is_some()
+    });
+    words.unwrap()
 }
 
 #[test]

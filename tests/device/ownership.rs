@@ -1,7 +1,6 @@
 //! Taking ownership of the real binary, and what becomes of it.
 
 use std::fs;
-use std::time::Duration;
 
 use ciborium::{Value, cbor};
 use freshen::coap::Code;
@@ -178,12 +177,7 @@ fn a_pin_is_shown_and_wrong_ones_are_slowed_down() {
     };
     // It is shown a moment after the method was chosen.
     let shown = || {
-        for _ in 0..250 {
-            if !pin().is_empty() {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
+        harness::until("a PIN is shown", || !pin().is_empty());
         pin()
     };
     let first = shown();
@@ -193,10 +187,7 @@ fn a_pin_is_shown_and_wrong_ones_are_slowed_down() {
     }
     assert!(pin().is_empty(), "withdrawn");
     assert!(with(&first).is_err(), "the pause holds for the right one too");
-    while pin().is_empty() {
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    assert_ne!(pin(), first);
+    assert_ne!(shown(), first);
     let mut doc = with(&pin()).unwrap();
     let key = home.own(&mut doc, OwnerTransfer::RandomPin);
     assert!(pin().is_empty(), "shown no more");
@@ -325,13 +316,7 @@ fn a_reset_during_a_download_or_a_trial_leaves_the_old_software_and_no_order() {
             assert_eq!(owner.post(SWU, &order.unwrap()), Code::CHANGED, "{}", home.device.log());
         };
         let until = |owner: &mut Tool, wanted: &dyn Fn(&serde_json::Value) -> bool| {
-            for _ in 0..400 {
-                if wanted(&owner.get(SWU).unwrap()) {
-                    return;
-                }
-                std::thread::sleep(Duration::from_millis(100));
-            }
-            panic!("{what} did not come: {}", home.device.log());
+            harness::until(what, || wanted(&owner.get(SWU).unwrap()));
         };
         order(&mut owner, &first);
         until(&mut owner, &|it| it["swupdateaction"] == "idle" && it["swupdateresult"] == 1);
@@ -339,22 +324,14 @@ fn a_reset_during_a_download_or_a_trial_leaves_the_old_software_and_no_order() {
         let state = if what == "trial" { "upgrading" } else { "svv" };
         until(&mut owner, &|it| it["swupdatestate"] == state);
         if what == "trial" {
-            while home.device.running() != "1.2.0" {
-                std::thread::sleep(Duration::from_millis(50));
-            }
+            harness::until("the new runs", || home.device.running() == "1.2.0");
         }
         // The owner sees it to the end, and others nothing.
         assert_eq!(home.clear().get(SWU), Err(Code::UNAUTHORIZED));
         assert_eq!(owner.post(PSTAT, &dos(0)), Code::CHANGED);
         owner.wait_until_closed();
         let unowned = || home.clear().get(DOXM).is_ok_and(|doxm| doxm["owned"] == false);
-        for _ in 0..200 {
-            if unowned() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        assert!(unowned(), "{what}: {}", home.device.log());
+        harness::until(format_args!("{what}: nobody owns it any more"), unowned);
         assert_eq!(home.device.running(), "1.1.0", "{what}: {}", home.device.log());
         // The next owner finds no trace of the order, and can give one.
         home.select(0);

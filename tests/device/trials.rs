@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::bench::{Vendor, make_executable, order, post, try_get};
-use crate::ports::free_address;
+use harness::ports::free_address;
 
 /// Ways to be no good: what it is, the agent, the health command.
 const WAYS: [(&str, &str, &str); 8] = [

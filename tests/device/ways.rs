@@ -126,11 +126,7 @@ fn a_patch_that_is_gone_or_damaged_is_replaced_by_the_whole() {
         assert!(same(&device.state.join("current"), Path::new(&new)));
         // Nothing is left behind, once the workshop has tidied up.
         let stage = || fs::read_dir(device.state.join("stage")).into_iter().flatten().count();
-        let left = (0..100).all(|_| {
-            std::thread::sleep(std::time::Duration::from_millis(20));
-            stage() > 0
-        });
-        assert!(!left, "{name}");
+        harness::until(format_args!("{name}: the workshop tidies up"), || stage() == 0);
     }
 }
 

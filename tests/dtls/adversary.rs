@@ -6,8 +6,8 @@ use freshen::dtls::{Config, Error, PeerIdentity, Suite};
 
 use crate::driver::{Driver, Event, Server, echo, now, path};
 use crate::pki::{IDENTITY, KEY_HEX, Pki};
-use crate::ports::free_address;
-use crate::process::{Process, wait_until_taken};
+use harness::ports::free_address;
+use harness::process::{Process, wait_until_taken};
 
 const SUITES: [(Suite, &str); 2] =
     [(Suite::EcdhePskAes128CbcSha256, "c037"), (Suite::EcdhAnonAes128CbcSha256, "ff00")];

@@ -12,7 +12,7 @@ use freshen::dtls::{
     ClientPolicy, Config, Endpoint, Error, Output, Path, Policy, SessionId, SessionInfo,
 };
 
-use crate::process::PATIENCE;
+use harness::PATIENCE;
 
 /// What an endpoint says.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use freshen::dtls::{Config, Error, Suite};
 
 use crate::driver::{Driver, Server};
 use crate::pki::{IDENTITY, KEY_HEX, Pki, assert_theirs};
-use crate::ports::free_address;
-use crate::process::{Process, wait_until_taken};
+use harness::ports::free_address;
+use harness::process::{Process, wait_until_taken};
 
 /// Every suite that GnuTLS knows too: key exchange, cipher and MAC by its names.
 const SUITES: [(Suite, &str); 8] = [

@@ -4,8 +4,8 @@ use freshen::dtls::{ClientPolicy, Config, IdentityRule, PreSharedKey, Suite};
 
 use crate::driver::{Driver, Event, Server};
 use crate::pki::{IDENTITY, Pki, assert_theirs};
-use crate::ports::free_address;
-use crate::process::{Process, wait_until_taken};
+use harness::ports::free_address;
+use harness::process::{Process, wait_until_taken};
 
 /// Suites in the order a device of ours would have them.
 const ALL: [Suite; 3] =

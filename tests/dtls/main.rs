@@ -12,6 +12,3 @@ mod libcoap;
 mod mbedtls;
 mod openssl;
 mod pki;
-#[path = "../ports/mod.rs"]
-mod ports;
-mod process;

@@ -6,8 +6,8 @@ use freshen::dtls::{Config, Error, Suite};
 
 use crate::driver::{Driver, Server, echo};
 use crate::pki::{IDENTITY, KEY_HEX, Pki};
-use crate::ports::free_address;
-use crate::process::{Process, wait_until_taken};
+use harness::ports::free_address;
+use harness::process::{Process, wait_until_taken};
 
 /// Every suite that Mbed TLS knows too, under the name it gives it.
 const SUITES: [(Suite, &str); 8] = [

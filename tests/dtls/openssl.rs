@@ -4,8 +4,8 @@ use freshen::dtls::{ClientCertificates, Config, Error, PeerIdentity, Suite};
 
 use crate::driver::{Driver, Server, echo};
 use crate::pki::{IDENTITY, KEY_HEX, Pki, assert_theirs};
-use crate::ports::free_address;
-use crate::process::{Process, wait_until_taken};
+use harness::ports::free_address;
+use harness::process::{Process, wait_until_taken};
 
 /// Every suite that OpenSSL knows too, under the name it gives it.
 const SUITES: [(Suite, &str); 8] = [

@@ -11,8 +11,8 @@ use freshen::fetch::{Error, Fetcher, Limits, Settings};
 use freshen::worker::{Cancel, Progress};
 use url::Url;
 
-use crate::ports::free_address;
-use crate::{bytes, certs, component, fetch, settings};
+use crate::{bytes, component, fetch, settings};
+use harness::ports::free_address;
 
 /// libcoap's server, in a process of its own.
 pub(crate) struct CoapServer {
@@ -69,7 +69,7 @@ impl Drop for CoapServer {
 }
 
 fn fetcher() -> Fetcher {
-    let settings = settings(&certs::make().ca);
+    let settings = settings(&harness::certs::make().ca);
     Fetcher::new(Settings { allow_schemes: vec!["coap".into()], ..settings }).unwrap()
 }
 
@@ -166,7 +166,7 @@ fn believing(ca: &str) -> ClientPolicy {
 }
 
 fn secure_fetcher(coaps: ClientPolicy) -> Fetcher {
-    let settings = settings(&certs::make().ca);
+    let settings = settings(&harness::certs::make().ca);
     // A server that has another key says nothing: it is asked once, and not for long.
     let limits = Limits { connect: Duration::from_secs(5), attempts: 1, ..settings.limits };
     let settings = Settings { allow_schemes: vec!["coaps".into()], coaps, limits, ..settings };
@@ -175,7 +175,7 @@ fn secure_fetcher(coaps: ClientPolicy) -> Fetcher {
 
 #[test]
 fn coaps_brings_the_same_with_a_key_and_with_a_certificate() {
-    let (dir, certs) = (tempfile::tempdir().unwrap(), certs::make());
+    let (dir, certs) = (tempfile::tempdir().unwrap(), harness::certs::make());
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let files = [("ca.pem", &certs.ca), ("cert.pem", &certs.cert), ("key.pem", &certs.key)];
     let [ca, cert, key] = files.map(|(name, text)| {
@@ -209,7 +209,7 @@ fn coaps_brings_the_same_with_a_key_and_with_a_certificate() {
 
 #[test]
 fn coaps_servers_that_cannot_be_trusted_are_not_asked() {
-    let (dir, certs) = (tempfile::tempdir().unwrap(), certs::make());
+    let (dir, certs) = (tempfile::tempdir().unwrap(), harness::certs::make());
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     fs::write(path("cert.pem"), &certs.cert).unwrap();
     fs::write(path("key.pem"), &certs.key).unwrap();
@@ -222,7 +222,7 @@ fn coaps_servers_that_cannot_be_trusted_are_not_asked() {
     };
     assert_eq!(outcome(believing(&certs.ca), "localhost").unwrap(), b"not to be had");
     let untrusted = [
-        (believing(&certs::make().ca), "localhost"),
+        (believing(&harness::certs::make().ca), "localhost"),
         // The certificate is one of localhost and 127.0.0.1.
         (believing(&certs.ca), "depot.example"),
     ];

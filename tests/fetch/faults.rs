@@ -10,7 +10,7 @@ use freshen::fetch::{Error, Fetcher, Limits, Settings};
 use freshen::worker::{Cancel, Progress};
 
 use crate::faulty::{Faulty, head, serve_well, write_counted};
-use crate::{bytes, certs, component, fetch, settings};
+use crate::{bytes, component, fetch, settings};
 
 #[test]
 fn a_connection_that_is_cut_again_and_again_goes_on_where_it_broke() {
@@ -319,14 +319,14 @@ fn retry_after_is_kept_and_a_busy_server_is_asked_again() {
 
 #[test]
 fn no_connection_is_a_lost_connection_and_no_name_is_an_unknown_name() {
-    let fetcher = Fetcher::new(settings(&certs::make().ca)).unwrap();
+    let fetcher = Fetcher::new(settings(&harness::certs::make().ca)).unwrap();
     // A port that was free a moment ago.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let error =
         fetcher.envelope(&format!("https://127.0.0.1:{port}/x"), &Cancel::new()).unwrap_err();
     assert!(matches!(error, Error::ConnectionLost { .. }), "{error:?}");
     let nothing = |_: &str, _| Err(std::io::Error::other("no such name"));
-    let fetcher = Fetcher::with_lookup(settings(&certs::make().ca), nothing).unwrap();
+    let fetcher = Fetcher::with_lookup(settings(&harness::certs::make().ca), nothing).unwrap();
     let error = fetcher.envelope("https://nowhere.example/x", &Cancel::new()).unwrap_err();
     assert!(matches!(error, Error::NameUnknown(_)), "{error:?}");
 }

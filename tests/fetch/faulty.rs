@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use url::Url;
 
-use crate::certs::{self, Certs};
+use harness::certs::{self, Certs};
 
 pub(crate) type Stream = StreamOwned<ServerConnection, TcpStream>;
 

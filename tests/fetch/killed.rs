@@ -126,7 +126,7 @@ impl Line {
         let (gate, dir) = Self::parts(body);
         let server = CoapServer::start_as("coap-server-openssl", &["-k", KEY]);
         server.put("body", body, dir.path());
-        fs::write(dir.path().join("ca.pem"), crate::certs::make().ca).unwrap();
+        fs::write(dir.path().join("ca.pem"), harness::certs::make().ca).unwrap();
         let relay = gated_relay(server.secure(), gate.clone());
         let url = Url::parse(&format!("coaps://{relay}/body")).unwrap();
         Self { url, gate, unit: 1024, dir, _server: Some(server) }

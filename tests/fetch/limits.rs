@@ -6,8 +6,8 @@ use std::process::Command;
 use freshen::fetch::{Error, Fetcher};
 use freshen::worker::{Cancel, Progress};
 
-use crate::nginx::Nginx;
 use crate::{bytes, component, fetch, settings};
+use harness::nginx::Nginx;
 
 /// A small file system of its own; `None` where we may not make one.
 struct SmallDisk(tempfile::TempDir);
@@ -31,8 +31,7 @@ impl Drop for SmallDisk {
 #[test]
 fn a_full_disk_is_known_before_the_first_byte_and_nothing_is_left() {
     let Some(disk) = SmallDisk::new(512) else {
-        eprintln!("SKIPPED: a full disk: we may not mount a small file system here");
-        return;
+        return harness::skipped("a full disk: we may not mount a small file system here");
     };
     let nginx = Nginx::start("");
     let (fits, body) = (bytes(100_000, 2), bytes(1_000_000, 1));

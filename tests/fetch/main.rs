@@ -3,17 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod certs;
 mod coap;
 mod faults;
 mod faulty;
 mod killed;
 mod limits;
 mod mirrors;
-mod nginx;
 mod plain;
-#[path = "../ports/mod.rs"]
-mod ports;
 mod ssrf;
 
 use std::path::Path;

@@ -6,8 +6,8 @@ use freshen::fetch::{Error, Fetcher, Settings};
 use freshen::package::ENVELOPE_BYTES_MAX;
 use freshen::worker::{Cancel, Progress};
 
-use crate::nginx::Nginx;
-use crate::{bytes, certs, component, fetch, settings};
+use crate::{bytes, component, fetch, settings};
+use harness::nginx::Nginx;
 
 #[test]
 fn an_envelope_and_a_payload_beside_it_are_fetched() {
@@ -135,7 +135,7 @@ fn a_server_of_another_authority_or_name_is_not_trusted() {
     let nginx = Nginx::start("");
     nginx.put("release.suit", b"envelope");
     let url = nginx.base.join("release.suit").unwrap();
-    let other = Fetcher::new(settings(&certs::make().ca)).unwrap();
+    let other = Fetcher::new(settings(&harness::certs::make().ca)).unwrap();
     let error = other.envelope(url.as_str(), &Cancel::new()).unwrap_err();
     assert!(matches!(error, Error::Tls { .. }), "{error}");
     let lookup = |_: &str, port| Ok(vec![([127, 0, 0, 1], port).into()]);

@@ -9,7 +9,7 @@ use freshen::fetch::{Error, Fetcher, Settings};
 use freshen::worker::Cancel;
 
 use crate::faulty::{Faulty, head};
-use crate::{certs, settings};
+use crate::settings;
 
 /// Every name leads to an address that is written in it, or to what the system makes of it.
 fn lookup(host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
@@ -131,7 +131,7 @@ const URLS: &[&str] = &[
 fn no_url_and_no_name_leads_where_it_should_not() {
     let heard = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = heard.local_addr().unwrap().port();
-    let settings = Settings { loopback_addresses: false, ..settings(&certs::make().ca) };
+    let settings = Settings { loopback_addresses: false, ..settings(&harness::certs::make().ca) };
     let settings = Settings { allow_schemes: vec!["https".into(), "coap".into()], ..settings };
     let fetcher = Fetcher::with_lookup(settings, lookup).unwrap();
     let mut refused = 0;
@@ -205,7 +205,7 @@ fn an_answer_is_asked_for_once_and_what_was_judged_is_connected_to() {
     // The second answer of `twice.example` would be this machine, and is never asked for.
     let heard = UdpSocket::bind("127.0.0.1:0").unwrap();
     heard.set_nonblocking(true).unwrap();
-    let settings = Settings { loopback_addresses: false, ..settings(&certs::make().ca) };
+    let settings = Settings { loopback_addresses: false, ..settings(&harness::certs::make().ca) };
     let settings = Settings { allow_schemes: vec!["coap".into()], ..settings };
     static ASKED: AtomicUsize = AtomicUsize::new(0);
     let fetcher = Fetcher::with_lookup(settings, |_, port| {

@@ -2,8 +2,8 @@
 
 use crate::freshen::{Device, freshen, payload};
 use crate::pki::{IDENTITY, KEY_HEX, Pki};
-use crate::ports::free_address;
-use crate::process::{Process, wait_until_taken};
+use harness::ports::free_address;
+use harness::process::{Process, wait_until_taken};
 
 /// libcoap's example server, built with this or that TLS library; the address for coaps.
 fn coap_server(program: &str, credentials: &[&str]) -> (Process, String) {

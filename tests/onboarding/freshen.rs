@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::process::Process;
+use harness::process::Process;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_freshen");
 

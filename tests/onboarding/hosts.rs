@@ -151,14 +151,10 @@ impl Drop for Hosts {
 
 /// The kernel gives a link its IPv6 address a moment after it is up.
 fn wait_for_link_local(host: &str) {
-    for _ in 0..500 {
+    harness::until(format_args!("{host} gets an IPv6 address"), || {
         let arguments = ["-n", host, "-6", "addr", "show", "dev", "cable", "scope", "link"];
-        if !Command::new("ip").args(arguments).output().unwrap().stdout.is_empty() {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    panic!("{host} got no IPv6 address");
+        !Command::new("ip").args(arguments).output().unwrap().stdout.is_empty()
+    });
 }
 
 fn ip(arguments: &str) {

@@ -11,8 +11,3 @@ mod people;
 #[allow(dead_code, reason = "the other half is for other tests")]
 #[path = "../dtls/pki.rs"]
 mod pki;
-#[path = "../ports/mod.rs"]
-mod ports;
-#[allow(dead_code, reason = "what is said to a program is for other tests")]
-#[path = "../dtls/process.rs"]
-mod process;

@@ -140,8 +140,7 @@ fn sync_something_else(path: &Path, n: usize) {
 
 fn cuts_leave_no_brick(cuts: usize) {
     let Some(tally) = cut_power(cuts, false) else {
-        eprintln!("SKIPPED: power cuts on ext4: this machine gives us no loop device");
-        return;
+        return harness::skipped(NO_DEVICE);
     };
     let Tally { cuts, old, new, bricks } = tally;
     println!(
@@ -160,8 +159,7 @@ fn power_cuts_on_ext4_leave_the_old_or_the_new() {
 #[test]
 fn without_waiting_for_the_disk_power_cuts_on_ext4_make_bricks() {
     let Some(tally) = cut_power(60, true) else {
-        eprintln!("SKIPPED: power cuts on ext4: this machine gives us no loop device");
-        return;
+        return harness::skipped(NO_DEVICE);
     };
     println!(
         "without waits: {} of {} power cuts on ext4 make bricks",
@@ -177,6 +175,8 @@ fn without_waiting_for_the_disk_power_cuts_on_ext4_make_bricks() {
 fn ten_thousand_power_cuts() {
     cuts_leave_no_brick(10_000);
 }
+
+const NO_DEVICE: &str = "power cuts on ext4: this machine gives us no loop device";
 
 /// The smallest that ext4 makes a journal for, and room for two slots.
 const IMAGE_BYTES: u64 = 8 << 20;

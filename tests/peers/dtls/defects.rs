@@ -11,7 +11,7 @@ use webrtc_util::conn::Listener;
 
 use crate::driver::{Driver, Event, Server, now, path};
 use crate::pki::Pki;
-use crate::process::Process;
+use harness::process::Process;
 use crate::webrtc_peer::{psk_config, runtime, start};
 
 /// Long enough for an honest handshake on a busy machine, with one retransmission.

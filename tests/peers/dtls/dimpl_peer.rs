@@ -11,7 +11,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::driver::{Driver, Server};
 use crate::pki::{IDENTITY, KEY, Pki, assert_theirs};
-use crate::process::PATIENCE;
+use harness::PATIENCE;
 
 const SUITES: [Suite; 2] = [Suite::EcdheEcdsaAes128GcmSha256, Suite::PskAes128Ccm8];
 

@@ -13,6 +13,3 @@ mod driver;
 #[path = "../../dtls/pki.rs"]
 #[allow(dead_code, reason = "shared with the tests against programs")]
 mod pki;
-#[path = "../../dtls/process.rs"]
-#[allow(dead_code, reason = "shared with the tests against programs")]
-mod process;

@@ -15,7 +15,7 @@ use webrtc_dtls::crypto::Certificate;
 
 use crate::driver::{Driver, Server};
 use crate::pki::{IDENTITY, KEY, Pki, assert_theirs};
-use crate::process::PATIENCE;
+use harness::PATIENCE;
 
 /// The suites that both know.
 const SUITES: [(Suite, CipherSuiteId); 4] = [

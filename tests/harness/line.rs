@@ -11,31 +11,36 @@ use tokio::sync::oneshot;
 
 /// What happens to each datagram, in either direction.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Weather {
+pub struct Weather {
     /// Where chance begins.
-    pub(crate) seed: u64,
+    pub seed: u64,
     /// So many of a hundred never arrive.
-    pub(crate) lost: u64,
+    pub lost: u64,
     /// So many of a hundred arrive twice.
-    pub(crate) doubled: u64,
+    pub doubled: u64,
     /// How long the way takes at least.
-    pub(crate) delay: Duration,
+    pub delay: Duration,
     /// How much longer it may take, so that a later datagram overtakes an earlier one.
-    pub(crate) jitter: Duration,
+    pub jitter: Duration,
 }
 
 /// What happened so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Counts {
-    pub(crate) carried: u64,
-    pub(crate) lost: u64,
-    pub(crate) doubled: u64,
+pub struct Counts {
+    /// Datagrams that were sent over it.
+    pub carried: u64,
+    /// Of these, those that never arrive.
+    pub lost: u64,
+    /// Of these, those that arrive twice.
+    pub doubled: u64,
+    /// Copies handed over at the other end.
+    pub arrived: u64,
 }
 
 /// The line; it is cut when this is dropped.
-pub(crate) struct Line {
+pub struct Line {
     /// Where clients find the server now.
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
     chance: Arc<Mutex<Chance>>,
     _cut: oneshot::Sender<()>,
 }
@@ -47,7 +52,8 @@ struct Chance {
 }
 
 impl Line {
-    pub(crate) fn to(server: SocketAddr, weather: Weather) -> Self {
+    /// A line to this server.
+    pub fn to(server: SocketAddr, weather: Weather) -> Self {
         let front = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         front.set_nonblocking(true).unwrap();
         let address = front.local_addr().unwrap();
@@ -68,8 +74,16 @@ impl Line {
         Self { address, chance, _cut: cut }
     }
 
-    pub(crate) fn counts(&self) -> Counts {
+    /// What became of the datagrams so far.
+    pub fn counts(&self) -> Counts {
         self.chance.lock().unwrap().counts
+    }
+}
+
+impl Counts {
+    /// Whether nothing is on its way any more.
+    pub fn all_arrived(&self) -> bool {
+        self.arrived == self.carried - self.lost + self.doubled
     }
 }
 
@@ -110,9 +124,9 @@ async fn bring_back(
     }
 }
 
-fn send(chance: &Mutex<Chance>, by: &Arc<UdpSocket>, to: SocketAddr, bytes: &[u8]) {
+fn send(chance: &Arc<Mutex<Chance>>, by: &Arc<UdpSocket>, to: SocketAddr, bytes: &[u8]) {
     for wait in chance.lock().unwrap().fate() {
-        let (by, bytes) = (by.clone(), bytes.to_vec());
+        let (by, bytes, chance) = (by.clone(), bytes.to_vec(), chance.clone());
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
             // A connected socket wants no address.
@@ -120,6 +134,7 @@ fn send(chance: &Mutex<Chance>, by: &Arc<UdpSocket>, to: SocketAddr, bytes: &[u8
                 Ok(_) => by.send(&bytes).await,
                 Err(_) => by.send_to(&bytes, to).await,
             };
+            chance.lock().unwrap().counts.arrived += 1;
         });
     }
 }

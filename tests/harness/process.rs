@@ -4,23 +4,21 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::thread::JoinHandle;
 
-use freshen::clock;
-
-/// Longer than anything honest takes on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+use crate::{PATIENCE, until, within};
 
 /// A program that runs until it is dropped.
-pub(crate) struct Process {
+pub struct Process {
     child: Child,
     name: String,
     output: Arc<Mutex<Vec<u8>>>,
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Process {
     /// Starts a program; `package` is what to install if it is missing.
-    pub(crate) fn start(program: &str, arguments: &[&str], package: &str) -> Self {
+    pub fn start(program: &str, arguments: &[&str], package: &str) -> Self {
         let mut child = Command::new(program)
             .args(arguments)
             .stdin(Stdio::piped())
@@ -29,52 +27,52 @@ impl Process {
             .spawn()
             .unwrap_or_else(|error| panic!("{program} ({error}); install {package}"));
         let output = Arc::default();
-        collect(child.stdout.take().unwrap(), Arc::clone(&output));
-        collect(child.stderr.take().unwrap(), Arc::clone(&output));
-        Self { child, name: program.to_owned(), output }
+        let readers = vec![
+            collect(child.stdout.take().unwrap(), Arc::clone(&output)),
+            collect(child.stderr.take().unwrap(), Arc::clone(&output)),
+        ];
+        Self { child, name: program.to_owned(), output, readers }
     }
 
-    pub(crate) fn say(&mut self, text: &str) {
+    /// Writes to its standard input.
+    pub fn say(&mut self, text: &str) {
         let stdin = self.child.stdin.as_mut().unwrap();
         stdin.write_all(text.as_bytes()).unwrap();
         stdin.flush().unwrap();
     }
 
     /// Waits until the program has printed this text.
-    pub(crate) fn wait_for(&mut self, text: &str) {
-        let start = clock::now().mono;
-        loop {
-            if self.output().contains(text) {
-                return;
-            }
-            let ended = self.child.try_wait().unwrap();
+    #[track_caller]
+    pub fn wait_for(&mut self, text: &str) {
+        let mut ended = None;
+        let said = within(PATIENCE, || {
+            // Asked before its output is looked at, and then all of it has been read.
+            ended = self.child.try_wait().unwrap();
             if ended.is_some() {
-                // What it printed last may still be on its way.
-                std::thread::sleep(Duration::from_millis(200));
-                if self.output().contains(text) {
-                    return;
-                }
+                self.readers.drain(..).for_each(|reader| reader.join().unwrap());
             }
-            if ended.is_some() || clock::now().mono.since(start) > PATIENCE {
-                let (name, said) = (&self.name, self.output());
-                panic!("{name} did not say {text:?} (ended: {ended:?}), but:\n{said}");
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+            ended.is_some() || self.output().contains(text)
+        });
+        let (name, output) = (&self.name, self.output());
+        assert!(
+            said && output.contains(text),
+            "{name} did not say {text:?} (ended: {ended:?}), but:\n{output}"
+        );
     }
 
-    pub(crate) fn output(&self) -> String {
+    /// What it has printed so far, on both.
+    pub fn output(&self) -> String {
         String::from_utf8_lossy(&self.output.lock().unwrap()).into_owned()
     }
 }
 
-fn collect(mut from: impl Read + Send + 'static, to: Arc<Mutex<Vec<u8>>>) {
+fn collect(mut from: impl Read + Send + 'static, to: Arc<Mutex<Vec<u8>>>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let mut piece = [0; 4096];
         while let Ok(length @ 1..) = from.read(&mut piece) {
             to.lock().unwrap().extend(&piece[..length]);
         }
-    });
+    })
 }
 
 impl Drop for Process {
@@ -89,8 +87,7 @@ impl Drop for Process {
 
 /// Waits until a program has taken a UDP port. (Trying to bind it could take it away from the
 /// program at the wrong moment.)
-pub(crate) fn wait_until_taken(address: SocketAddr) {
-    let start = clock::now().mono;
+pub fn wait_until_taken(address: SocketAddr) {
     let local = format!(":{:04X} ", address.port());
     let is_taken = |table: &str| {
         let sockets = std::fs::read_to_string(table).unwrap_or_default();
@@ -101,8 +98,7 @@ pub(crate) fn wait_until_taken(address: SocketAddr) {
             })
         })
     };
-    while !is_taken("/proc/net/udp") && !is_taken("/proc/net/udp6") {
-        assert!(clock::now().mono.since(start) < PATIENCE, "nothing listens on {address}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until(format_args!("something listens on {address}"), || {
+        is_taken("/proc/net/udp") || is_taken("/proc/net/udp6")
+    });
 }

@@ -8,17 +8,21 @@ use url::Url;
 
 use crate::certs::{self, Certs};
 use crate::ports::free_address;
+use crate::until;
 
-pub(crate) struct Nginx {
+/// It runs until it is dropped.
+pub struct Nginx {
     child: Child,
     dir: tempfile::TempDir,
-    pub(crate) certs: Certs,
-    pub(crate) base: Url,
+    /// Who certifies it, and what it shows.
+    pub certs: Certs,
+    /// Where it serves.
+    pub base: Url,
 }
 
 impl Nginx {
     /// Starts it, and waits until it takes connections. `extra` goes into the server block.
-    pub(crate) fn start(extra: &str) -> Self {
+    pub fn start(extra: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let certs = certs::make();
         fs::write(dir.path().join("cert.pem"), &certs.cert).unwrap();
@@ -45,20 +49,20 @@ impl Nginx {
     }
 
     /// Puts a file where it serves it.
-    pub(crate) fn put(&self, name: &str, bytes: &[u8]) {
+    pub fn put(&self, name: &str, bytes: &[u8]) {
         let path = self.dir.path().join("www").join(name);
         fs::write(&path, bytes).unwrap();
         make_readable(&path);
     }
 
     /// Moves a file to where it serves it.
-    pub(crate) fn put_file(&self, name: &str, from: &Path) {
+    pub fn put_file(&self, name: &str, from: &Path) {
         fs::rename(from, self.path(name)).unwrap();
         make_readable(&self.path(name));
     }
 
     /// Where a file that it serves is.
-    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
         self.dir.path().join("www").join(name)
     }
 
@@ -68,24 +72,13 @@ impl Nginx {
     }
 
     /// The log, once it has as many lines: it is written after the answer.
-    pub(crate) fn log_of(&self, lines: usize) -> String {
-        for _ in 0..200 {
-            if self.log().lines().count() >= lines {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
+    pub fn log_of(&self, lines: usize) -> String {
+        until("nginx writes its log", || self.log().lines().count() >= lines);
         self.log()
     }
 
     fn wait_for(&self, port: u16) {
-        for _ in 0..200 {
-            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-        panic!("nginx did not start");
+        until("nginx starts", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 /// An address on loopback whose port nobody has, nor the one after it, for datagrams and for
 /// connections. It lies below the ports that the system gives to whoever asks for any, so that none of
 /// our own sockets is in the way when the program gets there.
-pub(crate) fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     static ASKED: AtomicU16 = AtomicU16::new(0);
     // Another test process, or one before whose programs have not ended yet, begins elsewhere.
     let begin = std::process::id() % 200 * 100;

@@ -3,13 +3,17 @@
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 
 /// PEM texts.
-pub(crate) struct Certs {
-    pub(crate) ca: String,
-    pub(crate) cert: String,
-    pub(crate) key: String,
+pub struct Certs {
+    /// The authority.
+    pub ca: String,
+    /// The server's certificate.
+    pub cert: String,
+    /// Its private key.
+    pub key: String,
 }
 
-pub(crate) fn make() -> Certs {
+/// Makes both.
+pub fn make() -> Certs {
     let mut params = CertificateParams::new(vec![]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name.push(rcgen::DnType::CommonName, "Test authority");
