@@ -6,7 +6,7 @@ use crate::fetch;
 use crate::install;
 use crate::net;
 use crate::package::KeyError;
-use crate::store;
+use crate::store::{self, Form};
 
 /// What kept a device from starting.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +14,17 @@ pub enum Error {
     /// The state directory.
     #[error("{0}")]
     Store(#[from] store::Error),
+    /// A record that is whole, and that this agent cannot read.
+    #[error(
+        "the record `{record}` in the state directory {why}; start the agent that wrote it, and this \
+         one not before its maker says that it can read it"
+    )]
+    Unread {
+        /// Its name.
+        record: &'static str,
+        /// Why, in words that follow the name.
+        why: String,
+    },
     /// A socket.
     #[error("{0}")]
     Net(#[from] net::Error),
@@ -38,6 +49,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// A record of this form, where the form known here is another.
+    pub(super) fn newer(record: &'static str, form: u16, known: Form) -> Self {
+        Self::Unread { record, why: newer(form, known) }
+    }
+
+    /// A record of our own form that makes no sense.
+    pub(super) fn nonsense(record: &'static str) -> Self {
+        Self::Unread { record, why: NONSENSE.into() }
+    }
+
     pub(super) fn keep<R: std::fmt::Display>(rejected: Rejected<R>) -> Self {
         match rejected {
             Rejected::NotDurable(error) => Self::Store(error),
@@ -45,3 +66,11 @@ impl Error {
         }
     }
 }
+
+/// What is said of a record that a newer agent wrote.
+pub(super) fn newer(form: u16, known: Form) -> String {
+    format!("was written by a newer agent (form {form}; this one reads up to {})", known.number)
+}
+
+/// What is said of a record that is whole and says nothing.
+pub(super) const NONSENSE: &str = "is whole, but cannot be read";

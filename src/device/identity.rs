@@ -5,9 +5,13 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::error::Error;
 use super::keeper::{decode, encode};
 use crate::ocf::security::{Fresh, Secret};
-use crate::store::{self, Found, Ledger};
+use crate::store::{Form, Found, Ledger};
+
+const RECORD: &str = "identity";
+const FORM: Form = Form::FIRST;
 
 /// The device's own identifiers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,15 +26,19 @@ pub(super) struct Identity {
 
 impl Identity {
     /// Reads the identity below `directory`, or makes one and keeps it.
-    pub(super) fn load(directory: &Path) -> Result<Self, store::Error> {
-        let (mut ledger, found) = Ledger::open(directory, "identity")?;
-        if let Found::Record(body) = &found
-            && let Some(identity) = decode(body)
-        {
-            return Ok(identity);
-        }
-        if found != Found::Nothing {
-            tracing::error!("the identity record is damaged; the device gets new identifiers");
+    ///
+    /// # Errors
+    ///
+    /// The disk refuses, or what is kept there cannot be read.
+    pub(super) fn load(directory: &Path) -> Result<Self, Error> {
+        let (mut ledger, found) = Ledger::open(directory, RECORD, FORM)?;
+        match found {
+            Found::Record(body) => return decode(&body).ok_or(Error::nonsense(RECORD)),
+            Found::Newer { form } => return Err(Error::newer(RECORD, form, FORM)),
+            Found::Damaged => {
+                tracing::error!("the identity record is damaged; the device gets new identifiers");
+            }
+            Found::Nothing => {}
         }
         let identity = Self {
             device: Uuid::new_v4(),

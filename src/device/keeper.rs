@@ -1,5 +1,7 @@
 //! The four lines: decide, commit, adopt, and only then let anything be seen.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -24,6 +26,24 @@ impl<S: Serialize> Commit<S> for Ledger {
     }
 }
 
+/// What of a state is kept.
+pub trait Kept: Clone + PartialEq {
+    /// What outlives a power cut; the rest is of this life only.
+    fn kept(&self) -> Cow<'_, Self>;
+}
+
+impl Kept for State {
+    fn kept(&self) -> Cow<'_, Self> {
+        Cow::Borrowed(self)
+    }
+}
+
+impl Kept for Security {
+    fn kept(&self) -> Cow<'_, Self> {
+        Self::kept(self)
+    }
+}
+
 /// Holds a state: the engine's, or that of ownership and access. Nobody can see a state that is not
 /// on disk.
 #[derive(Debug)]
@@ -43,17 +63,19 @@ pub enum Rejected<R = Refusal> {
     NotDurable(store::Error),
 }
 
-impl<L: Commit<S>, S: PartialEq> Keeper<L, S> {
-    /// The state, as it is on disk.
+impl<L: Commit<S>, S: Kept> Keeper<L, S> {
+    /// The state: what is kept of it is on disk.
     pub fn state(&self) -> &S {
         &self.state
     }
 
     /// Commit, adopt, and only then give out the effects.
     fn adopt<E, R>(&mut self, next: S, effects: Vec<E>) -> Result<Vec<E>, Rejected<R>> {
-        if next != self.state {
-            self.ledger.commit(&next).map_err(Rejected::NotDurable)?;
+        let kept = next.kept();
+        if kept != self.state.kept() {
+            self.ledger.commit(&kept).map_err(Rejected::NotDurable)?;
         }
+        drop(kept);
         self.state = next;
         Ok(effects)
     }
@@ -99,8 +121,25 @@ impl<L: Commit<Security>> Keeper<L, Security> {
         now: Now,
     ) -> Result<(Self, Vec<security::Effect>), Rejected<security::Refusal>> {
         let security::Step { next, effects } = security::resume(state, now);
-        ledger.commit(&next).map_err(Rejected::NotDurable)?;
+        ledger.commit(&next.kept()).map_err(Rejected::NotDurable)?;
         Ok((Self { ledger, state: next }, effects))
+    }
+
+    /// Begins a life without what the last one left, which nobody here can read: nothing is written
+    /// over it before [`Self::replace`].
+    pub fn without_record(ledger: L) -> Self {
+        Self { ledger, state: Security::resetting() }
+    }
+
+    /// Writes over whatever was there.
+    ///
+    /// # Errors
+    ///
+    /// It could not be kept; nothing has changed.
+    pub fn replace(&mut self, next: Security) -> Result<(), Rejected<security::Refusal>> {
+        self.ledger.commit(&next.kept()).map_err(Rejected::NotDurable)?;
+        self.state = next;
+        Ok(())
     }
 
     /// Takes one input; gives the effects to carry out, in order.

@@ -4,6 +4,7 @@
 //! machine that knows what it means; and carries out what that machine wants done. [`Keeper::take`]
 //! is the only way to a new state, and the effects it gives are the only way to the outside.
 
+mod display;
 mod error;
 mod failure;
 mod identity;
@@ -12,6 +13,7 @@ mod keeper;
 mod ownership;
 mod pin;
 mod policy;
+mod proof;
 mod records;
 mod run;
 mod secure;
@@ -22,6 +24,6 @@ mod watchers;
 mod workshop;
 
 pub use error::Error;
-pub use keeper::{Commit, Keeper, Rejected};
+pub use keeper::{Commit, Keeper, Kept, Rejected};
 pub use run::run;
 pub use setup::{LAUNCHED, Ready};

@@ -29,6 +29,15 @@ const EVENTS_EVERY: Duration = Duration::from_secs(60);
 /// The same where one of them is an order to update: who gave it has to be known after a power cut.
 const ORDERS_EVERY: Duration = Duration::from_secs(1);
 
+/// Why somebody who watches is told no more.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Lost {
+    /// The device is in another state.
+    State,
+    /// He may not, or is nobody any more.
+    Access,
+}
+
 /// What waits for its time.
 #[derive(Default)]
 pub(super) struct Waiting {
@@ -66,6 +75,15 @@ impl Device {
         now: Now,
     ) -> Response {
         let asker = write.asker.clone();
+        let takes = |security| write.takes_ownership(security);
+        if self.records.security().is_some_and(takes) {
+            // First this: a power cut in between undoes the transfer.
+            let command = reset_command("the new owner");
+            if let Err(rejected) = self.take(update::Input::Command(command), now) {
+                tracing::error!("{rejected}");
+                return Pending::not_durable();
+            }
+        }
         let result = self.take_security(Input::Write(write), now);
         let site = self.records.site(&[], self.secure.is_onboarding(), now);
         match result {
@@ -196,8 +214,14 @@ impl Device {
             }
             return;
         }
-        if let Err(rejected) = self.take_security(Input::Reset(how), now) {
-            tracing::error!("cannot reset: {rejected}");
+        let locked = self.records.ownership.as_mut().filter(|ownership| ownership.locked);
+        let reset = match locked {
+            Some(ownership) => ownership.unlock(how, now),
+            None => self.take_security(Input::Reset(how), now).map(|()| vec![]),
+        };
+        match reset {
+            Ok(effects) => self.carry_out_security(effects, now),
+            Err(rejected) => tracing::error!("cannot reset: {rejected}"),
         }
     }
 
@@ -218,7 +242,9 @@ impl Device {
         input: Input,
         now: Now,
     ) -> Result<(), Rejected<Refusal>> {
-        let Some(ownership) = &mut self.records.ownership else { return Ok(()) };
+        // What a locked device cannot read, it does not write over either.
+        let ownership = self.records.ownership.as_mut().filter(|ownership| !ownership.locked);
+        let Some(ownership) = ownership else { return Ok(()) };
         let secure = &self.secure;
         let world = World {
             rules: &ownership.rules,
@@ -240,12 +266,12 @@ impl Device {
                     }
                 }
                 Effect::ShowPin => self.secure.want_pin(now.mono),
-                Effect::HidePin => self.secure.hide_pin(),
+                Effect::HidePin => self.secure.put_pin_aside(),
                 Effect::AccessChanged { moved } => {
                     if let Some(security) = self.records.security().filter(|_| moved) {
                         tracing::info!("the device is in {:?}", security.onboarding);
                     }
-                    self.end_observations(moved, now);
+                    self.end_observations(if moved { Lost::State } else { Lost::Access }, now);
                 }
                 Effect::StateChanged => {
                     self.tell(Resource::ProvisioningStatus, Notify::Confirmable, now);
@@ -256,7 +282,7 @@ impl Device {
                     self.waiting.orders.clear();
                     self.waiting.engine_is_clear = false;
                     self.waiting.reset_again = Some(now.mono);
-                    self.end_observations(true, now);
+                    self.end_observations(Lost::State, now);
                     self.secure.dismiss_all(now.mono);
                 }
             }
@@ -264,10 +290,17 @@ impl Device {
     }
 
     /// Those who watch what they may not see any more are told so.
-    fn end_observations(&mut self, moved: bool, now: Now) {
-        let error = match moved {
-            true => Response::diagnostic(Code::SERVICE_UNAVAILABLE, "the device has changed state"),
-            false => Response::diagnostic(Code::UNAUTHORIZED, "this is not for you any more"),
+    pub(super) fn end_observations(&mut self, lost: Lost, now: Now) {
+        if self.records.ownership.is_none() {
+            return;
+        }
+        let error = match lost {
+            Lost::State => {
+                Response::diagnostic(Code::SERVICE_UNAVAILABLE, "the device has changed state")
+            }
+            Lost::Access => {
+                Response::diagnostic(Code::UNAUTHORIZED, "this is not for you any more")
+            }
         };
         let site = self.records.site(&[], self.secure.is_onboarding(), now);
         let (secure, security) = (&self.secure, self.records.security());
@@ -280,10 +313,9 @@ impl Device {
 
     /// Goes on with a reset: first the engine forgets, then, when the device is at rest, it is new.
     pub(super) fn finish_reset(&mut self, now: Now) {
-        let resetting = self
-            .records
-            .security()
-            .is_some_and(|security| security.onboarding == OnboardingState::Reset);
+        let resetting = self.records.ownership.as_ref().is_some_and(|ownership| {
+            !ownership.locked && ownership.keeper.state().onboarding == OnboardingState::Reset
+        });
         if !resetting {
             self.waiting.reset_again = None;
             return;

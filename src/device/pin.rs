@@ -1,14 +1,15 @@
 //! The random PIN: made here, shown here, and guessed at slowly.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::display::Screen;
 use crate::clock::Instant;
 
 /// Digits of a PIN: as many as IoTivity-Lite's have, whose tool reads them.
@@ -22,24 +23,30 @@ const PIN_TRIES_MAX: u8 = 3;
 const PAUSE_FIRST: Duration = Duration::from_secs(5);
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 
+/// PINs made in [`MADE_WITHIN`]. Each is a file and a run of the configured program, and strangers can
+/// make a device start anew as often as they like.
+const PINS_MAX: usize = 3;
+const MADE_WITHIN: Duration = Duration::from_secs(60);
+
 /// The PIN that is valid now, and the memory of wrong ones.
 pub(super) struct Pin {
     display: Display,
     digits: Option<Zeroizing<String>>,
-    /// Wrong ones since the last pause, for this PIN or the one before: who chooses the method again
-    /// gets another PIN, but no more tries.
+    /// Wrong ones since the last pause.
     tries: u8,
     pause: Duration,
     /// When the next PIN may be shown, if one is wanted.
     wanted_at: Option<Instant>,
     /// Not before this.
     locked_until: Instant,
+    /// When the last [`PINS_MAX`] were made.
+    made: VecDeque<Instant>,
 }
 
 impl Pin {
     /// No PIN yet. Those to come are shown by the log, `file` and `command`.
     pub(super) fn new(file: PathBuf, command: Vec<String>) -> Self {
-        let display = Display { file, command };
+        let display = Display { file, screen: Screen::new(command) };
         display.forget();
         Self {
             display,
@@ -48,6 +55,7 @@ impl Pin {
             pause: PAUSE_FIRST,
             wanted_at: None,
             locked_until: Instant::ZERO,
+            made: VecDeque::new(),
         }
     }
 
@@ -56,10 +64,23 @@ impl Pin {
         self.digits.as_ref().map(|digits| digits.as_str())
     }
 
-    /// A new PIN is wanted.
+    /// A PIN is wanted. One that is shown already stays: whoever chooses the method again, be it the
+    /// person in front of the device or a stranger, takes it from nobody.
     pub(super) fn want(&mut self, now: Instant) {
-        self.digits = None;
-        self.wanted_at = Some(now.max(self.locked_until));
+        if self.digits.is_some() || self.wanted_at.is_some() {
+            return;
+        }
+        let rested = match self.made.front() {
+            Some(first) if self.made.len() >= PINS_MAX => *first + MADE_WITHIN,
+            _ => Instant::ZERO,
+        };
+        self.wanted_at = Some(now.max(self.locked_until).max(rested));
+    }
+
+    /// Another method is chosen. A PIN that is shown stays, for whoever chooses this one again; none is
+    /// made.
+    pub(super) fn put_aside(&mut self) {
+        self.wanted_at = None;
     }
 
     /// When to look again.
@@ -73,6 +94,11 @@ impl Pin {
             return false;
         }
         self.wanted_at = None;
+        self.made.truncate(PINS_MAX);
+        if self.made.len() == PINS_MAX {
+            self.made.pop_front();
+        }
+        self.made.push_back(now);
         match random_digits() {
             Ok(digits) => {
                 self.display.show(&digits);
@@ -83,7 +109,8 @@ impl Pin {
         true
     }
 
-    /// Somebody tried a wrong one; says whether the PIN is not valid any more.
+    /// Somebody tried a wrong one, or one that nobody will ever know to be wrong; says whether the PIN
+    /// is not valid any more.
     pub(super) fn was_wrong(&mut self, now: Instant) -> bool {
         if self.digits.is_none() {
             return false;
@@ -96,6 +123,7 @@ impl Pin {
         self.tries = 0;
         self.locked_until = now + self.pause;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
+        self.digits = None;
         self.display.forget();
         self.want(now);
         true
@@ -107,28 +135,28 @@ impl Pin {
         self.tries = 0;
     }
 
-    /// It is not wanted any more.
+    /// It is not valid any more, and none is wanted.
     pub(super) fn hide(&mut self) {
         self.wanted_at = None;
         if self.digits.take().is_some() {
             self.display.forget();
-            self.display.run("");
+            self.display.screen.show("");
         }
     }
 }
 
 struct Display {
     file: PathBuf,
-    command: Vec<String>,
+    screen: Screen,
 }
 
 impl Display {
-    fn show(&self, digits: &str) {
+    fn show(&mut self, digits: &str) {
         tracing::info!("the PIN for onboarding is {digits}");
         if let Err(error) = self.write(digits) {
             tracing::error!("cannot write the PIN to {}: {error}", self.file.display());
         }
-        self.run(digits);
+        self.screen.show(digits);
     }
 
     fn write(&self, digits: &str) -> io::Result<()> {
@@ -143,32 +171,6 @@ impl Display {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => tracing::error!("cannot remove {}: {error}", self.file.display()),
-        }
-    }
-
-    /// Runs the configured command with the PIN on its standard input. A thread waits for it: the
-    /// loop must not.
-    fn run(&self, digits: &str) {
-        let Some((program, arguments)) = self.command.split_first() else { return };
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null());
-        let name = program.clone();
-        let line = Zeroizing::new(format!("{digits}\n"));
-        let spawned = std::thread::Builder::new().name("pin".into()).spawn(move || {
-            let shown = command.spawn().and_then(|mut child| {
-                if let Some(mut stdin) = child.stdin.take() {
-                    stdin.write_all(line.as_bytes())?;
-                }
-                child.wait()
-            });
-            match shown {
-                Ok(status) if status.success() => {}
-                Ok(status) => tracing::warn!("{name}, which shows the PIN, ended with {status}"),
-                Err(error) => tracing::error!("cannot show the PIN with {name}: {error}"),
-            }
-        });
-        if let Err(error) = spawned {
-            tracing::error!("cannot show the PIN: {error}");
         }
     }
 }
@@ -195,17 +197,23 @@ mod tests {
         Instant::at(Duration::from_secs(seconds))
     }
 
-    #[test]
-    fn wrong_pins_make_the_next_one_wait_longer_each_time() {
+    fn pin() -> (tempfile::TempDir, PathBuf, Pin) {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("pin");
-        let mut pin = Pin::new(file.clone(), vec![]);
+        let pin = Pin::new(file.clone(), vec![]);
+        (directory, file, pin)
+    }
+
+    #[test]
+    fn wrong_pins_make_the_next_one_wait_longer_each_time() {
+        let (_directory, file, mut pin) = pin();
         pin.want(at(0));
         assert!(pin.show_due(at(0)));
         let first = pin.digits().unwrap().to_owned();
         assert_eq!(fs::read_to_string(&file).unwrap().trim(), first);
         assert!(first.len() == PIN_DIGITS && first.bytes().all(|byte| byte.is_ascii_digit()));
-        let mut now = 0;
+        // Far enough apart that only the pause decides.
+        let mut now = 1000;
         let mut waits = vec![];
         for _ in 0..8 {
             while !pin.was_wrong(at(now)) {}
@@ -217,6 +225,7 @@ mod tests {
             assert!(!pin.show_due(at(now)));
             now += waits.last().unwrap();
             assert!(pin.show_due(at(now)));
+            now += 1000;
         }
         assert_eq!(waits, [5, 10, 20, 40, 80, 160, 300, 300]);
         pin.was_right();
@@ -226,34 +235,50 @@ mod tests {
 
     #[test]
     fn a_thousand_wrong_pins_take_a_day_also_for_who_chooses_the_method_again_and_again() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut pin = Pin::new(directory.path().join("pin"), vec![]);
+        let (_directory, _, mut pin) = pin();
         let mut now = 0;
         let mut shown = std::collections::HashSet::new();
         for _ in 0..1000 {
+            pin.put_aside();
             pin.want(at(now));
-            now = now.max((pin.deadline().unwrap() - Instant::ZERO).as_secs());
-            assert!(pin.show_due(at(now)));
+            if let Some(due) = pin.deadline() {
+                now = now.max((due - Instant::ZERO).as_secs());
+                assert!(pin.show_due(at(now)));
+            }
             shown.insert(pin.digits().unwrap().to_owned());
             pin.was_wrong(at(now));
         }
-        let pauses = 1000 / u64::from(PIN_TRIES_MAX);
-        assert_eq!(now, 5 + 10 + 20 + 40 + 80 + 160 + (pauses - 6) * 300);
-        assert!(shown.len() > 990, "each PIN is a new one");
+        assert!(now > 24 * 3600, "{now} s");
+        assert_eq!(shown.len(), 1000_usize.div_ceil(usize::from(PIN_TRIES_MAX)));
     }
 
     #[test]
-    fn the_command_reads_the_pin_from_its_input() {
-        let directory = tempfile::tempdir().unwrap();
-        let shown = directory.path().join("shown");
-        let script = format!("cat > {0}.new && mv {0}.new {0}", shown.display());
-        let command = ["/bin/sh", "-c", &*script].map(str::to_owned).to_vec();
-        let mut pin = Pin::new(directory.path().join("pin"), command);
+    fn choosing_again_keeps_the_pin_and_choosing_otherwise_puts_it_aside() {
+        let (_directory, file, mut pin) = pin();
         pin.want(at(0));
-        pin.show_due(at(0));
-        while !shown.exists() {
-            std::thread::sleep(Duration::from_millis(5));
+        assert!(pin.show_due(at(0)));
+        let first = pin.digits().unwrap().to_owned();
+        for n in 1..100 {
+            pin.put_aside();
+            pin.want(at(n));
+            assert!(pin.deadline().is_none() && !pin.show_due(at(n)));
         }
-        assert_eq!(fs::read_to_string(&shown).unwrap().trim(), pin.digits().unwrap());
+        assert_eq!(pin.digits().unwrap(), first);
+        assert_eq!(fs::read_to_string(&file).unwrap().trim(), first);
+    }
+
+    #[test]
+    fn as_many_pins_are_made_in_a_minute_as_the_limit_says() {
+        let (_directory, _, mut pin) = pin();
+        let mut made = vec![];
+        for second in 0..180 {
+            // Somebody makes the device start anew each second.
+            pin.hide();
+            pin.want(at(second));
+            if pin.show_due(at(second)) {
+                made.push(second);
+            }
+        }
+        assert_eq!(made, [0, 1, 2, 60, 61, 62, 120, 121, 122]);
     }
 }

@@ -1,8 +1,11 @@
 //! Who may connect now, and how: from the state of ownership to a policy of `dtls`.
 
+use std::collections::HashMap;
+
 use uuid::Uuid;
 
 use super::error::Error;
+use super::proof::Entry;
 use crate::clock::Now;
 use crate::config::{Ca, Certified, Credentials, Update};
 use crate::dtls::{
@@ -44,20 +47,22 @@ impl Configured {
         self.named.clone()
     }
 
-    /// Who may connect in this state. `pin`: the PIN that is shown; `connected`: an onboarding
-    /// connection stands.
+    /// Who may connect in this state, and who everybody is that does. `pin`: the PIN that is shown;
+    /// `connected`: an onboarding connection stands.
     pub(super) fn policy(
         &self,
         security: &Security,
         pin: Option<&str>,
         connected: bool,
         now: Now,
-    ) -> Policy {
+    ) -> (Policy, Roster) {
         match security.onboarding {
-            OnboardingState::Reset => Policy::default(),
+            OnboardingState::Reset => (Policy::default(), Roster::Nobody),
             // One tool at a time.
-            OnboardingState::Rfotm if connected => Policy::default(),
-            OnboardingState::Rfotm => self.transfer(security, pin),
+            OnboardingState::Rfotm if connected => (Policy::default(), Roster::Nobody),
+            OnboardingState::Rfotm => {
+                (self.transfer(security, pin), Roster::Unowned(security.doxm.selected))
+            }
             _ => owned(security, now),
         }
     }
@@ -73,7 +78,8 @@ impl Configured {
                     policy.suites.push(Suite::EcdhePskAes128CbcSha256);
                 }
                 let key = dtls::pin_psk(pin.as_bytes(), device);
-                policy.psks.push(PreSharedKey::guessable(PIN_IDENTITY, key.to_vec()));
+                // Before any other that the configuration may have given this name.
+                policy.psks.insert(0, PreSharedKey::guessable(PIN_IDENTITY, key.to_vec()));
                 policy.identity_hint = [PIN_IDENTITY, b":", device].concat();
             }
             (Some(Method::ManufacturerCertificate), _, Some(manufacturer)) => {
@@ -88,29 +94,53 @@ impl Configured {
     }
 }
 
+/// Who everybody is that a policy lets in. It is made with the policy, so that what a peer is follows
+/// from what verified it.
+pub(super) enum Roster {
+    /// Nobody is let in.
+    Nobody,
+    /// Those whom the configuration names.
+    Configured,
+    /// The same, and whoever onboards the device by this method.
+    Unowned(Option<Method>),
+    /// Those for whom the owner has provided.
+    Owned {
+        /// Whom a PSK identity stands for, and by which credential.
+        keys: HashMap<Vec<u8>, (Uuid, Entry)>,
+        /// The credential that each anchor comes from, in the policy's order.
+        anchors: Vec<Entry>,
+    },
+}
+
 /// Those for whom the owner has provided.
-fn owned(security: &Security, now: Now) -> Policy {
+fn owned(security: &Security, now: Now) -> (Policy, Roster) {
     let cred = &security.cred;
+    let (entries, anchors) = anchors(security, now).into_iter().unzip();
     let mut policy = Policy {
         identity_hint: security.doxm.device.as_bytes().to_vec(),
         client_certificates: ClientCertificates::Required,
         client_identity: IdentityRule::Ocf,
-        anchors: anchors(security, now),
+        anchors,
         certificate: identity(security, now),
         ..Policy::default()
     };
-    for (subject, key) in cred.shared_keys(now.wall) {
+    let mut keys = HashMap::new();
+    for (subject, entry) in cred.shared_keys(now.wall) {
         // OCF's identity is 16 raw bytes, which plain CoAP tools cannot be told; so the text is
         // taken too.
         let names = [subject.as_bytes().to_vec(), subject.to_string().into_bytes()];
-        policy.psks.extend(names.map(|name| PreSharedKey::new(name, key.expose())));
+        for name in names {
+            // The first one counts, as it does for the policy.
+            keys.entry(name.clone()).or_insert_with(|| (subject, Entry::of(entry)));
+            policy.psks.push(PreSharedKey::new(name, entry.private.expose()));
+        }
     }
     policy.suites.push(Suite::EcdhePskAes128CbcSha256);
     if policy.certificate.is_some() {
         policy.suites.extend(Suite::OCF_WITH_CERTIFICATES);
     }
     policy.suites.push(Suite::PskAes128Ccm8);
-    policy
+    (policy, Roster::Owned { keys, anchors: entries })
 }
 
 /// The device's identity certificate: the one that was provided last.
@@ -128,10 +158,15 @@ fn identity(security: &Security, now: Now) -> Option<OwnCertificate> {
     })
 }
 
-/// Who may vouch for others.
-pub(super) fn anchors(security: &Security, now: Now) -> Vec<Anchor> {
+/// Who may vouch for others, and the credential that says so.
+pub(super) fn anchors(security: &Security, now: Now) -> Vec<(Entry, Anchor)> {
     let entries = security.cred.certificates(Usage::TrustAnchor, now.wall);
-    entries.filter_map(|entry| Anchor::from_pem(entry.public.as_bytes()).ok()).flatten().collect()
+    entries
+        .flat_map(|entry| {
+            let anchors = Anchor::from_pem(entry.public.as_bytes()).unwrap_or_default();
+            anchors.into_iter().map(|anchor| (Entry::of(entry), anchor))
+        })
+        .collect()
 }
 
 /// Whether a chain can be used, with this private key where it needs one.
@@ -152,14 +187,6 @@ fn own_certificate(chain: &str, key: &[u8]) -> Result<OwnCertificate, dtls::Erro
         return OwnCertificate::from_pem(chain.as_bytes(), key);
     }
     OwnCertificate::from_pem_and_der(chain.as_bytes(), key)
-}
-
-/// The UUID that a PSK identity stands for: 16 raw bytes, or the text.
-pub(super) fn uuid_of(identity: &[u8]) -> Option<Uuid> {
-    Uuid::from_slice(identity).ok().or_else(|| {
-        let text = str::from_utf8(identity).ok().filter(|text| text.len() == 36)?;
-        Uuid::try_parse(text).ok()
-    })
 }
 
 fn named(credentials: &Credentials) -> Result<Policy, Error> {

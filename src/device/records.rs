@@ -1,9 +1,9 @@
 //! What the device knows and has on disk: about its software, and about who owns it.
 
-use super::keeper::Keeper;
+use super::keeper::{Keeper, Rejected};
 use super::watchers::Meter;
 use crate::clock::Now;
-use crate::ocf::security::{Rules, Security};
+use crate::ocf::security::{Effect, Refusal, Rules, Security};
 use crate::ocf::{About, Guard, Memo, Site};
 use crate::store::Ledger;
 
@@ -21,6 +21,21 @@ pub(super) struct Records {
 pub(super) struct Ownership {
     pub(super) keeper: Keeper<Ledger, Security>,
     pub(super) rules: Rules,
+    /// The record cannot be read: nobody is served before a reset by hand.
+    pub(super) locked: bool,
+}
+
+impl Ownership {
+    /// Gives up the record that cannot be read: the device is being reset from now.
+    ///
+    /// # Errors
+    ///
+    /// The disk refuses; the device is still locked.
+    pub(super) fn unlock(&mut self, how: &str, now: Now) -> Result<Vec<Effect>, Rejected<Refusal>> {
+        self.keeper.replace(Security::reset_by(how, now))?;
+        self.locked = false;
+        Ok(vec![Effect::PolicyChanged, Effect::Reset])
+    }
 }
 
 impl Records {
@@ -39,6 +54,7 @@ impl Records {
             state: ownership.keeper.state(),
             rules: &ownership.rules,
             connected,
+            locked: ownership.locked,
         });
         Site {
             about: &self.about,

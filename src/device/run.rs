@@ -7,10 +7,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::error::Error;
 use super::keeper::{Keeper, Rejected};
-use super::ownership::{self, Waiting};
+use super::ownership::{self, Lost, Waiting};
 use super::records::{Ownership, Records};
 use super::secure::{Event, Secure};
-use super::setup::{Parts, Ready};
+use super::setup::{Opened, Parts, Ready};
 use super::sleep;
 use super::watchers::Meter;
 use super::workshop::Workshop;
@@ -120,11 +120,14 @@ impl Device {
         let mut guarding = vec![];
         let ownership = match parts.ownership {
             None => None,
-            Some((ledger, state, rules)) => {
+            Some(Opened { ledger, state: Some(state), rules }) => {
                 let (keeper, effects) =
                     Keeper::resume_security(ledger, &state, now).map_err(Error::keep)?;
                 guarding = effects;
-                Some(Ownership { keeper, rules })
+                Some(Ownership { keeper, rules, locked: false })
+            }
+            Some(Opened { ledger, state: None, rules }) => {
+                Some(Ownership { keeper: Keeper::without_record(ledger), rules, locked: true })
             }
         };
         let announced = update.state().clone();
@@ -171,9 +174,13 @@ impl Device {
             self.reset_by_hand("the file `reset`", now);
         }
         self.settle(now);
-        if let Some(security) = self.records.security() {
-            self.ready.owned = security.doxm.owned;
-            self.ready.di = security.doxm.device;
+        match &self.records.ownership {
+            Some(ownership) if ownership.locked => self.ready.locked = true,
+            Some(ownership) => {
+                let doxm = &ownership.keeper.state().doxm;
+                (self.ready.owned, self.ready.di) = (doxm.owned, doxm.device);
+            }
+            None => {}
         }
     }
 
@@ -256,6 +263,8 @@ impl Device {
         }
         if self.secure.deadline().is_some_and(|at| at <= now.mono) {
             self.secure.handle_timeout(self.records.security(), now);
+            // Credentials end by themselves.
+            self.end_observations(Lost::Access, now);
         }
         self.keep_events(false, now);
         if self.held.as_ref().is_some_and(|(_, _, at)| *at <= now.mono)
@@ -451,6 +460,8 @@ impl Device {
 
     pub(super) fn tell(&mut self, resource: Resource, kind: Notify, now: Now) {
         let Some(topic) = resource.topic() else { return };
+        // Nobody is told by what opened the door once: credentials and permissions end with time.
+        self.end_observations(Lost::Access, now);
         let site = self.records.site(&[], self.secure.is_onboarding(), now);
         self.coap
             .notify(topic, kind, now.mono, |watcher| ocf::render(&site, resource, watcher.request));

@@ -6,17 +6,18 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::pin::Pin;
-use super::policy::{self, Configured, PIN_IDENTITY};
+use super::policy::{self, Configured, PIN_IDENTITY, Roster};
+use super::proof::{Asserted, Proof};
 use crate::clock::{Instant, Now};
 use crate::coap::Peer;
 use crate::dtls::{
     self, Config, Endpoint, Output, OwnerTransfer, Path, PeerIdentity, Secrets, SessionId,
     SessionInfo, Suite,
 };
+use crate::ocf::Subject;
 use crate::ocf::security::{
     Method, OnboardingState, ROLES_MAX, Role, RoleChange, Secret, Security,
 };
-use crate::ocf::{Identified, Subject};
 
 /// How long a session outlives what its peer proved, as nobody's: so long that the answer to whoever
 /// took that away, be it a reset, can be sent and sent again.
@@ -33,13 +34,17 @@ pub(super) struct Secure {
     configured: Configured,
     onboarding: Option<Onboarding>,
     pin: Pin,
-    /// What a new session can be: as the policy that let it in.
-    stage: Stage,
+    /// What a new session can be; made with the policy that lets it in.
+    roster: Roster,
     /// When the sessions that are nobody's any more are closed.
     closing: Option<Instant>,
     /// Keys and certificates come and go with time.
     policy_read: Instant,
+    /// When the first of the sessions ends by itself.
+    expiry: Option<Instant>,
 }
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// How often the policy is made anew, for periods of credentials that begin or end.
 const POLICY_EVERY: Duration = Duration::from_secs(60);
@@ -47,21 +52,7 @@ const POLICY_EVERY: Duration = Duration::from_secs(60);
 struct Session {
     peer: Peer,
     proof: Proof,
-    roles: Vec<Role>,
-}
-
-/// What a peer has proved.
-enum Proof {
-    /// To be one of those whom the configuration names.
-    Configured(String),
-    /// Nothing, or what the chosen transfer asks for: it onboards the device.
-    Onboarding,
-    /// That it has the key of this one.
-    Key(Uuid),
-    /// That it has the key of this certificate (DER).
-    Certificate(Uuid, Vec<u8>),
-    /// Nothing any more: what it proved was forgotten.
-    Void,
+    roles: Vec<Asserted>,
 }
 
 /// The one connection by which the device is taken into ownership.
@@ -70,19 +61,6 @@ struct Onboarding {
     transfer: OwnerTransfer,
     secrets: Option<Secrets>,
     heard: Instant,
-}
-
-/// What is asked of whoever connects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// To be named by the configuration.
-    Open,
-    /// The same, or to onboard the device by this method.
-    Transfer(Option<Method>),
-    /// To be provided for by the owner.
-    Owned,
-    /// Nobody is let in.
-    Closed,
 }
 
 /// What the loop has to do.
@@ -106,49 +84,66 @@ impl Secure {
             configured,
             onboarding: None,
             pin,
-            stage: Stage::Closed,
+            roster: Roster::Nobody,
             closing: None,
             policy_read: Instant::ZERO,
+            expiry: None,
         }
     }
 
     /// Everything is open to everyone; those whom the configuration names may come securely.
     pub(super) fn open(&mut self, now: Now) {
-        self.stage = Stage::Open;
+        self.roster = Roster::Configured;
         self.dtls.set_policy(self.configured.open(), now);
     }
 
-    /// Lets in whom this state lets in; sessions that it would not have let in are nobody's from now.
+    /// Lets in whom this state lets in, by the policy that is made here and by no other: handshakes that
+    /// met another one end. Sessions whose proof is gone are nobody's from now, and end soon.
     pub(super) fn adopt(&mut self, security: &Security, now: Now) {
-        self.stage = match security.onboarding {
-            OnboardingState::Reset => Stage::Closed,
-            OnboardingState::Rfotm => Stage::Transfer(security.doxm.selected),
-            _ => Stage::Owned,
-        };
         self.policy_read = now.mono;
+        if security.onboarding != OnboardingState::Rfotm {
+            self.pin.hide();
+        }
         let connected = self.onboarding.is_some();
-        let policy = self.configured.policy(security, self.pin.digits(), connected, now);
+        let (policy, roster) = self.configured.policy(security, self.pin.digits(), connected, now);
         self.dtls.set_policy(policy, now);
-        let void = |proof: &Proof| match proof {
-            Proof::Configured(_) => security.doxm.owned,
-            Proof::Onboarding | Proof::Void => false,
-            Proof::Key(uuid) => !has_key(security, *uuid, now),
-            Proof::Certificate(..) => policy::anchors(security, now).is_empty(),
-        };
-        for session in self.sessions.values_mut().filter(|session| void(&session.proof)) {
-            session.proof = Proof::Void;
+        self.roster = roster;
+        for session in self.sessions.values_mut() {
+            let proof = std::mem::replace(&mut session.proof, Proof::Void);
+            session.proof = proof.settled(security, now);
+        }
+        self.lapse(Some(security), now);
+    }
+
+    /// What does not hold any more is void.
+    fn lapse(&mut self, security: Option<&Security>, now: Now) {
+        self.expiry = None;
+        for session in self.sessions.values_mut() {
+            if session.proof.holds(security, now) {
+                let left = session.proof.until().map(|until| until - now.wall);
+                // The moment after the last one; the clock may be set meanwhile.
+                let left = left.map(|left| left.to_std().unwrap_or_default() + SECOND);
+                let expiry = left.map(|left| now.mono + left.min(POLICY_EVERY));
+                self.expiry = self.expiry.into_iter().chain(expiry).min();
+                continue;
+            }
+            if !matches!(session.proof, Proof::Void) {
+                tracing::info!("what {} proved does not hold any more", session.peer.remote);
+                session.proof = Proof::Void;
+            }
             self.closing.get_or_insert(now.mono + LAST_WORDS);
         }
     }
 
-    /// Shows a new PIN as soon as that may be.
+    /// Shows a PIN as soon as that may be, unless one is shown.
     pub(super) fn want_pin(&mut self, now: Instant) {
         self.pin.want(now);
     }
 
-    /// Shows no PIN any more.
-    pub(super) fn hide_pin(&mut self) {
-        self.pin.hide();
+    /// Another method is chosen. As long as nobody owns the device, the PIN that is shown stays for
+    /// whoever chooses it again: anybody can choose otherwise.
+    pub(super) fn put_pin_aside(&mut self) {
+        self.pin.put_aside();
     }
 
     /// A reset: nobody is anybody any more, and all sessions end soon.
@@ -191,6 +186,9 @@ impl Secure {
             tracing::warn!("the onboarding tool has gone silent");
             self.close(silent.session, now);
         }
+        if self.expiry.is_some_and(|at| at <= now.mono) {
+            self.lapse(security, now);
+        }
         let Some(security) = security else { return };
         if self.pin.show_due(now.mono) || now.mono - self.policy_read >= POLICY_EVERY {
             self.adopt(security, now);
@@ -200,8 +198,10 @@ impl Secure {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let dtls = self.dtls.deadline().map(|(at, _)| at);
         let silence = self.onboarding.as_ref().map(Onboarding::silence_ends);
-        let policy = (self.stage == Stage::Owned).then(|| self.policy_read + POLICY_EVERY);
-        [dtls, silence, policy, self.closing, self.pin.deadline()].into_iter().flatten().min()
+        let owned = matches!(self.roster, Roster::Owned { .. });
+        let policy = owned.then(|| self.policy_read + POLICY_EVERY);
+        let ends = [self.closing, self.expiry, self.pin.deadline()];
+        [dtls, silence, policy].into_iter().chain(ends).flatten().min()
     }
 
     /// Encrypts for the session of this peer. What cannot be sent is lost, as on any network.
@@ -212,23 +212,11 @@ impl Secure {
         }
     }
 
-    /// Who is at the other end.
+    /// Who is at the other end: nobody in particular, once what it proved does not hold any more.
     pub(super) fn subject(&self, peer: Peer, security: Option<&Security>, now: Now) -> Subject {
-        let Some(session) = self.sessions.get(&peer.session) else { return Subject::Anonymous };
-        let identified =
-            |uuid, by_key| Subject::Peer(Identified { uuid, by_key, roles: session.roles.clone() });
-        match (&session.proof, security) {
-            (Proof::Configured(name), _) => Subject::Known(name.clone()),
-            (Proof::Onboarding, Some(security)) => match security.onboarding {
-                OnboardingState::Rfotm | OnboardingState::Rfpro => Subject::Onboarding,
-                // It has made itself the owner, and is no more than that now.
-                _ => identified(security.doxm.owner, false),
-            },
-            (Proof::Key(uuid), Some(security)) if has_key(security, *uuid, now) => {
-                identified(*uuid, true)
-            }
-            (Proof::Certificate(uuid, _), Some(_)) => identified(*uuid, false),
-            _ => Subject::Anonymous,
+        match self.sessions.get(&peer.session) {
+            Some(session) => session.proof.subject(&session.roles, security, now),
+            None => Subject::Anonymous,
         }
     }
 
@@ -246,7 +234,7 @@ impl Secure {
     ) -> Result<(), String> {
         let nobody = || String::from("roles go with a session that has a certificate");
         let session = self.sessions.get_mut(&peer.session).ok_or_else(nobody)?;
-        let Proof::Certificate(_, holder) = &session.proof else { return Err(nobody()) };
+        let Proof::Certificate { leaf, .. } = &session.proof else { return Err(nobody()) };
         let mut roles = session.roles.clone();
         match change {
             RoleChange::Forget(None) => roles.clear(),
@@ -255,15 +243,16 @@ impl Secure {
             }
             RoleChange::Forget(Some(_)) => return Err("there is no such role".into()),
             RoleChange::Assert(chains) => {
-                let anchors = policy::anchors(security, now);
+                let (entries, anchors): (Vec<_>, Vec<_>) =
+                    policy::anchors(security, now).into_iter().unzip();
                 for chain in chains {
-                    let (name, authority) =
-                        dtls::verify_role(chain.as_bytes(), holder, &anchors, now)
-                            .map_err(|error| error.to_string())?;
+                    let role = dtls::verify_role(chain.as_bytes(), leaf, &anchors, now)
+                        .map_err(|error| error.to_string())?;
+                    let dtls::VerifiedRole { name, authority, voucher } = role;
+                    let anchor = entries.get(voucher.anchor).cloned().ok_or_else(nobody)?;
                     let role = Role { name, authority };
-                    if !roles.contains(&role) {
-                        roles.push(role);
-                    }
+                    roles.retain(|known| known.role != role);
+                    roles.push(Asserted { role, anchor, until: voucher.until });
                 }
             }
         }
@@ -305,6 +294,8 @@ impl Secure {
                         && self.pin.was_wrong(now.mono)
                         && let Some(security) = security
                     {
+                        let compared = self.dtls.counters().guesses;
+                        tracing::info!("PINs compared so far: {compared}");
                         self.adopt(security, now);
                     }
                     if is_strange(&reason) {
@@ -325,23 +316,28 @@ impl Secure {
     ) {
         let number = session.get();
         let peer = Peer { remote: path.remote, socket: path.socket, session: number };
-        let proof = self.proof(info);
+        let proof = self.proof(info).filter(|proof| proof.holds(security, now));
+        let Some(proof) = proof else {
+            tracing::warn!("{} came too late, or as nobody", path.remote);
+            return self.dtls.close(session, now);
+        };
         match &proof {
-            Some(Proof::Onboarding) => tracing::info!("{} onboards the device", path.remote),
-            Some(Proof::Configured(name)) => tracing::info!("{} is {name}", path.remote),
-            Some(Proof::Key(uuid) | Proof::Certificate(uuid, _)) => {
+            Proof::Onboarding => tracing::info!("{} onboards the device", path.remote),
+            Proof::Configured { name, .. } => tracing::info!("{} is {name}", path.remote),
+            Proof::Owner { uuid, .. }
+            | Proof::Key { uuid, .. }
+            | Proof::Certificate { uuid, .. } => {
                 tracing::info!("{} is {uuid}", path.remote);
             }
-            Some(Proof::Void) | None => {
-                tracing::warn!("{} came too late, or as nobody", path.remote);
-                return self.dtls.close(session, now);
-            }
+            Proof::Void => {}
         }
-        if let Some(Proof::Onboarding) = proof {
-            self.pin.was_right();
-            let transfer = match self.stage {
-                Stage::Transfer(Some(Method::RandomPin)) => OwnerTransfer::RandomPin,
-                Stage::Transfer(Some(Method::ManufacturerCertificate)) => {
+        if let Proof::Onboarding = proof {
+            if matches!(self.roster, Roster::Unowned(Some(Method::RandomPin))) {
+                self.pin.was_right();
+            }
+            let transfer = match self.roster {
+                Roster::Unowned(Some(Method::RandomPin)) => OwnerTransfer::RandomPin,
+                Roster::Unowned(Some(Method::ManufacturerCertificate)) => {
                     OwnerTransfer::ManufacturerCertificate
                 }
                 _ => OwnerTransfer::JustWorks,
@@ -350,44 +346,60 @@ impl Secure {
             self.onboarding =
                 Some(Onboarding { session: number, transfer, secrets, heard: now.mono });
         }
-        let proof = proof.unwrap_or(Proof::Void);
         self.sessions.insert(number, Session { peer, proof, roles: vec![] });
         match security {
+            // Nobody else is let in now.
             Some(security) if self.onboarding.is_some() => self.adopt(security, now),
-            _ => {}
+            // It may be the first one to end.
+            security => self.lapse(security, now),
         }
     }
 
-    /// What this session proves at this stage; none if it has no place there.
+    /// What this session proves, by the policy that let it in; none if that is another one now, or if
+    /// there is no place for it.
     fn proof(&self, info: &SessionInfo) -> Option<Proof> {
+        if info.generation != self.dtls.generation() {
+            return None;
+        }
         let free = self.onboarding.is_none();
-        match (self.stage, &info.peer) {
-            (Stage::Closed, _) => None,
-            (Stage::Transfer(Some(Method::JustWorks)), PeerIdentity::Anonymous) => {
-                (free && info.suite == Suite::EcdhAnonAes128CbcSha256).then_some(Proof::Onboarding)
+        let anonymous_suite = info.suite == Suite::EcdhAnonAes128CbcSha256;
+        match (&self.roster, &info.peer) {
+            (Roster::Unowned(Some(Method::JustWorks)), PeerIdentity::Anonymous) => {
+                (free && anonymous_suite).then_some(Proof::Onboarding)
             }
-            (Stage::Transfer(Some(Method::ManufacturerCertificate)), PeerIdentity::Anonymous) => {
-                (free && info.suite != Suite::EcdhAnonAes128CbcSha256).then_some(Proof::Onboarding)
+            (Roster::Unowned(Some(Method::ManufacturerCertificate)), PeerIdentity::Anonymous) => {
+                (free && !anonymous_suite).then_some(Proof::Onboarding)
             }
-            (Stage::Transfer(Some(Method::RandomPin)), PeerIdentity::Psk(identity))
+            (Roster::Unowned(Some(Method::RandomPin)), PeerIdentity::Psk(identity))
                 if identity == PIN_IDENTITY =>
             {
                 (free && self.pin.digits().is_some()).then_some(Proof::Onboarding)
             }
-            (Stage::Open | Stage::Transfer(_), PeerIdentity::Psk(identity)) => {
+            (Roster::Configured | Roster::Unowned(_), PeerIdentity::Psk(identity)) => {
                 let name = String::from_utf8_lossy(identity).escape_debug().to_string();
-                self.configured.knows(identity).then_some(Proof::Configured(name))
+                let known = self.configured.knows(identity);
+                known.then_some(Proof::Configured { name, until: None })
             }
-            (Stage::Open | Stage::Transfer(_), PeerIdentity::Certificate { uuid, .. }) => {
+            (
+                Roster::Configured | Roster::Unowned(_),
+                PeerIdentity::Certificate { uuid, voucher, .. },
+            ) => {
                 let name = uuid.map_or("a certificate".into(), |uuid| uuid.to_string());
-                Some(Proof::Configured(name))
+                Some(Proof::Configured { name, until: Some(voucher.until) })
             }
-            (Stage::Owned, PeerIdentity::Psk(identity)) => {
-                policy::uuid_of(identity).map(Proof::Key)
+            (Roster::Owned { keys, .. }, PeerIdentity::Psk(identity)) => {
+                let (uuid, entry) = keys.get(identity)?.clone();
+                Some(Proof::Key { uuid, entry })
             }
-            (Stage::Owned, PeerIdentity::Certificate { chain, uuid: Some(uuid) }) => {
-                chain.first().map(|leaf| Proof::Certificate(*uuid, leaf.clone()))
-            }
+            (
+                Roster::Owned { anchors, .. },
+                PeerIdentity::Certificate { chain, uuid: Some(uuid), voucher },
+            ) => Some(Proof::Certificate {
+                uuid: *uuid,
+                leaf: chain.first()?.clone(),
+                anchor: anchors.get(voucher.anchor)?.clone(),
+                until: voucher.until,
+            }),
             _ => None,
         }
     }
@@ -411,6 +423,5 @@ fn is_strange(reason: &dtls::Error) -> bool {
     matches!(reason, E::KeyMismatch | E::UnknownPskIdentity | E::NoCertificate | E::Certificate(_))
 }
 
-fn has_key(security: &Security, uuid: Uuid, now: Now) -> bool {
-    security.cred.shared_keys(now.wall).any(|(subject, _)| subject == uuid)
-}
+#[cfg(test)]
+mod model;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::error::Error;
+use super::error::{self, Error};
 use super::identity::{Identity, fresh};
 use super::keeper::decode;
 use super::pin::Pin;
@@ -22,11 +22,18 @@ use crate::net::{self, Service, Sockets};
 use crate::ocf::About;
 use crate::ocf::security::{self, Fresh, Secret, Security};
 use crate::package::{self, DecryptionKey, KeyError, Trust};
-use crate::store::{Found, Ledger};
+use crate::store::{Form, Found, Ledger};
 use crate::update::{self, Failure, FailureKind, Floor, Outcome, Rules, State};
 
 /// Longest body that a device takes in blocks, bytes: a certificate chain and its frame.
 const BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// The engine's record, and the form in which it is read and written.
+const UPDATE: &str = "update";
+const UPDATE_FORM: Form = Form::FIRST;
+
+/// The form in which the record of ownership is read and written.
+const SECURITY_FORM: Form = Form::FIRST;
 
 /// Over how long answers to a group are spread. Onboarding tools search for little longer:
 /// IoTivity-Lite's own devices answer within this time.
@@ -51,6 +58,17 @@ pub struct Ready {
     pub coaps: Vec<String>,
     /// Whether an onboarding tool owns it.
     pub owned: bool,
+    /// Whether it cannot tell who owns it, and serves nobody until it is reset by hand.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub locked: bool,
+}
+
+/// What the last life left of ownership.
+pub(super) struct Opened {
+    pub(super) ledger: Ledger,
+    /// None where it cannot be told: the device is locked.
+    pub(super) state: Option<Security>,
+    pub(super) rules: security::Rules,
 }
 
 /// Everything that the loop owns, before it runs.
@@ -61,7 +79,7 @@ pub(super) struct Parts {
     pub(super) ledger: Ledger,
     pub(super) state: State,
     /// None while everything is open to everyone.
-    pub(super) ownership: Option<(Ledger, Security, security::Rules)>,
+    pub(super) ownership: Option<Opened>,
     pub(super) sockets: Sockets,
     pub(super) coap: coap::Endpoint,
     pub(super) secure: Secure,
@@ -155,16 +173,16 @@ fn trust(pems: &[String]) -> Result<Trust, Error> {
 
 /// What the last life left, or the state of a new device.
 fn state(settings: &Settings, directory: &Path, bench: &Bench) -> Result<(Ledger, State), Error> {
-    let (ledger, found) = Ledger::open(directory, "update")?;
+    let (ledger, found) = Ledger::open(directory, UPDATE, UPDATE_FORM)?;
     let device = &settings.device;
     let mut state = State::new(&device.version, device.manufactured);
-    let kept = match &found {
+    match found {
         Found::Nothing => return Ok((ledger, state)),
-        Found::Record(body) => decode(body),
-        Found::Damaged => None,
-    };
-    if let Some(kept) = kept {
-        return Ok((ledger, kept));
+        Found::Record(body) => {
+            return decode(&body).map(|kept| (ledger, kept)).ok_or(Error::nonsense(UPDATE));
+        }
+        Found::Newer { form } => return Err(Error::newer(UPDATE, form, UPDATE_FORM)),
+        Found::Damaged => {}
     }
     // Both copies are gone: the slot still says what runs, and everyone is told.
     let detail = "the stored state was damaged and has been made anew from what is installed";
@@ -180,28 +198,30 @@ fn state(settings: &Settings, directory: &Path, bench: &Bench) -> Result<(Ledger
 }
 
 /// What the last life left of ownership, or that of a new device.
-fn ownership(
-    settings: &Settings,
-    directory: &Path,
-    identity: &Identity,
-) -> Result<(Ledger, Security, security::Rules), Error> {
+fn ownership(settings: &Settings, directory: &Path, identity: &Identity) -> Result<Opened, Error> {
     let rules = security::Rules { methods: settings.onboarding.methods.clone() };
-    let (ledger, found) = Ledger::open(directory, "security")?;
-    let state = match &found {
+    let (ledger, found) = Ledger::open(directory, "security", SECURITY_FORM)?;
+    let state = match found {
         Found::Nothing => {
             let fresh = fresh().map_err(Error::Start)?;
-            Security::new(Fresh { device: identity.device, ..fresh })
+            Some(Security::new(Fresh { device: identity.device, ..fresh }))
         }
-        Found::Record(body) => decode(body).unwrap_or_else(lost),
-        Found::Damaged => lost(),
+        Found::Record(body) => decode(&body).or_else(|| locked(error::NONSENSE)),
+        Found::Newer { form } => locked(&error::newer(form, SECURITY_FORM)),
+        Found::Damaged => locked("is damaged in both of its copies"),
     };
-    Ok((ledger, state, rules))
+    Ok(Opened { ledger, state, rules })
 }
 
-/// Both copies are gone, and with them every key that an owner could prove itself by.
-fn lost() -> Security {
-    tracing::error!("the stored ownership was damaged; the device is reset and nobody owns it");
-    Security::resetting()
+/// There is an owner, perhaps, and nobody here knows who: whoever can damage a record, or bring back an
+/// older agent, must not get a device that waits for its first owner.
+fn locked<T>(why: &str) -> Option<T> {
+    tracing::error!(
+        "the device is locked: the record of who owns it {why}. It serves nobody. If there is an \
+         agent that can read the record, start that one; else reset the device by hand, with the \
+         button (SIGUSR1) or with a file `reset` in the state directory before the start"
+    );
+    None
 }
 
 fn sockets(settings: &Settings, identity: &Identity) -> Result<(Sockets, Ready), Error> {
@@ -220,7 +240,8 @@ fn sockets(settings: &Settings, identity: &Identity) -> Result<(Sockets, Ready),
     {
         tracing::warn!("{error}");
     }
-    let ready = Ready { event: "ready", di: identity.device, coap, coaps, owned: false };
+    let di = identity.device;
+    let ready = Ready { event: "ready", di, coap, coaps, owned: false, locked: false };
     Ok((sockets, ready))
 }
 

@@ -13,9 +13,12 @@ use super::error::Error;
 use super::failure;
 use crate::fetch::{self, Fetcher};
 use crate::package::{self, Trust, TrustSet};
-use crate::store::{Found, Ledger};
+use crate::store::{Form, Found, Ledger};
 use crate::update::{Failure, FailureKind};
 use crate::worker::Cancel;
+
+const RECORD: &str = "trust";
+const FORM: Form = Form::FIRST;
 
 /// Trust sets taken in one check: a device that was away for years takes the rest at the next.
 const TRUST_SETS_MAX: usize = 64;
@@ -35,10 +38,11 @@ impl Trusted {
         reference: Option<String>,
         directory: &Path,
     ) -> Result<Self, Error> {
-        let (ledger, found) = Ledger::open(directory, "trust")?;
+        let (ledger, found) = Ledger::open(directory, RECORD, FORM)?;
         let kept = match found {
             Found::Nothing => Some(TrustSet::configured(configured)),
             Found::Record(document) => TrustSet::read(&document).ok(),
+            Found::Newer { form } => return Err(Error::newer(RECORD, form, FORM)),
             Found::Damaged => None,
         };
         let current = kept.unwrap_or_else(|| {

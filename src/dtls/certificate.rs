@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, NaiveDateTime, Utc};
 use ring::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair,
 };
@@ -11,7 +12,7 @@ use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use zeroize::Zeroizing;
 
 use super::der::{self, Der};
-use super::{Error, IdentityRule, PeerIdentity, Role};
+use super::{Error, IdentityRule, PeerIdentity, Role, Voucher};
 use crate::clock::Now;
 
 /// Our certificate, what leads from it to an anchor, and its private key.
@@ -136,7 +137,7 @@ pub(super) fn verify(
         (_, Role::Server) => KeyUsage::server_auth(),
         (_, Role::Client) => KeyUsage::client_auth(),
     };
-    let certificate = vouched_for(&ders, anchors, usage, now)?;
+    let (certificate, voucher) = vouched_for(&ders, anchors, usage, now)?;
     if !may_sign(leaf) {
         return Err(bad("its key may not sign"));
     }
@@ -158,16 +159,18 @@ pub(super) fn verify(
         _ => {}
     }
     let (curve, public_key) = public_key(leaf).ok_or_else(|| bad("its key is on another curve"))?;
-    Ok(Verified { curve, public_key, identity: PeerIdentity::Certificate { chain, uuid } })
+    let identity = PeerIdentity::Certificate { chain, uuid, voucher };
+    Ok(Verified { curve, public_key, identity })
 }
 
-/// The end of a chain that leads to one of the anchors and is valid now.
+/// The end of a chain that leads to one of the anchors and is valid now, and which one that is and for
+/// how long.
 fn vouched_for<'a>(
     chain: &'a [CertificateDer<'a>],
     anchors: &[Anchor],
     usage: KeyUsage,
     now: Now,
-) -> Result<EndEntityCert<'a>, Error> {
+) -> Result<(EndEntityCert<'a>, Voucher), Error> {
     let bad = |error: webpki::Error| Error::Certificate(error.to_string());
     let (leaf, intermediates) = chain.split_first().ok_or(Error::NoCertificate)?;
     let certificate = EndEntityCert::try_from(leaf).map_err(bad)?;
@@ -175,10 +178,45 @@ fn vouched_for<'a>(
         anchors.iter().map(|anchor| anchor.0.clone()).collect();
     let seconds = u64::try_from(now.wall.timestamp()).unwrap_or(0);
     let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
-    certificate
+    let path = certificate
         .verify_for_usage(SIGNATURES, &anchors, intermediates, time, usage, None, None)
         .map_err(bad)?;
-    Ok(certificate)
+    let unreadable = || Error::Certificate("the end of its validity cannot be read".to_owned());
+    let ends = path.intermediate_certificates().map(|one| end_of(&one.der()));
+    let until = ends.chain([end_of(leaf)]).min().flatten().ok_or_else(unreadable)?;
+    let nobody = || Error::Certificate("no anchor vouches for it".to_owned());
+    let anchor = anchors.iter().position(|anchor| anchor == path.anchor()).ok_or_else(nobody)?;
+    let voucher = Voucher { anchor, until };
+    Ok((certificate, voucher))
+}
+
+/// The last second of a certificate's validity (RFC 5280 section 4.1.2.5).
+fn end_of(certificate: &[u8]) -> Option<DateTime<Utc>> {
+    let mut body = after_signature_algorithm(certificate)?;
+    body.expect(der::SEQUENCE)?;
+    let mut validity = body.expect(der::SEQUENCE)?;
+    validity.any()?;
+    let (tag, time) = validity.any()?;
+    let text = str::from_utf8(time.0).ok()?;
+    let whole = match tag {
+        // Two digits of the year: 1950 to 2049.
+        der::UTC_TIME if text.get(..2)? < "50" => format!("20{text}"),
+        der::UTC_TIME => format!("19{text}"),
+        der::GENERALIZED_TIME => text.to_owned(),
+        _ => return None,
+    };
+    NaiveDateTime::parse_from_str(&whole, "%Y%m%d%H%M%SZ").ok().map(|time| time.and_utc())
+}
+
+/// A role that somebody has, and who says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedRole {
+    /// `role`.
+    pub name: String,
+    /// `authority`; empty where there is none.
+    pub authority: String,
+    /// What it rests on.
+    pub voucher: Voucher,
 }
 
 /// The role, and who gives it, that a chain (PEM) says the owner of the certificate `holder` (DER)
@@ -192,20 +230,22 @@ pub fn verify_role(
     holder: &[u8],
     anchors: &[Anchor],
     now: Now,
-) -> Result<(String, String), Error> {
+) -> Result<VerifiedRole, Error> {
     let bad = |what: &str| Error::Certificate(what.to_owned());
     let chain = certificates_from_pem(chain)?;
     let ders: Vec<CertificateDer<'_>> =
         chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
     let leaf = ders.first().ok_or(Error::NoCertificate)?;
-    vouched_for(&ders, anchors, KeyUsage::required_if_present(OCF_ROLE), now)?;
+    let usage = KeyUsage::required_if_present(OCF_ROLE);
+    let (_, voucher) = vouched_for(&ders, anchors, usage, now)?;
     if !has_purpose(leaf, OCF_ROLE) {
         return Err(bad("it is not for a role (1.3.6.1.4.1.44924.1.7)"));
     }
     if public_key(leaf).is_none_or(|key| public_key(holder) != Some(key)) {
         return Err(bad("its key is not that of this session"));
     }
-    role_of(leaf).ok_or_else(|| bad("it names no role"))
+    let (name, authority) = role_of(leaf).ok_or_else(|| bad("it names no role"))?;
+    Ok(VerifiedRole { name, authority, voucher })
 }
 
 /// CN and OU of the directory name among the alternative names.

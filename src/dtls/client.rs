@@ -108,7 +108,7 @@ impl Client {
     /// The session, after [`Client::advance`] said true.
     pub(super) fn finish(self, around: &Surroundings<'_>) -> Result<(Session, SessionInfo), Error> {
         let suite = self.suite()?;
-        let info = SessionInfo { suite, peer: self.peer, role: Role::Client };
+        let info = SessionInfo { suite, peer: self.peer, role: Role::Client, generation: 0 };
         Ok((self.handshake.finish(suite, around)?, info))
     }
 

@@ -32,6 +32,7 @@ use crate::clock::{Instant, Now};
 pub struct Endpoint {
     config: Config,
     policy: Arc<Policy>,
+    generation: u64,
     rng: ChaCha20Rng,
     cookies: Cookies,
     peers: HashMap<Path, Peer>,
@@ -69,6 +70,7 @@ impl Endpoint {
         Self {
             config,
             policy: Arc::default(),
+            generation: 0,
             rng,
             cookies: Cookies::new(secret),
             peers: HashMap::new(),
@@ -89,12 +91,20 @@ impl Endpoint {
             return;
         }
         self.policy = Arc::new(policy);
+        self.generation += 1;
         let is_server = |peer: &Peer| matches!(peer.pending, Some(Pending::Server(_)));
-        let under_way: Vec<Path> =
+        let mut under_way: Vec<Path> =
             self.peers.iter().filter(|(_, peer)| is_server(peer)).map(|(path, _)| *path).collect();
+        // The same in every life of a simulated world.
+        under_way.sort_unstable();
         for path in under_way {
             self.fail(path, Error::PolicyChanged, now);
         }
+    }
+
+    /// How many times the policy was replaced by another.
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Takes one datagram from the network.
@@ -296,7 +306,7 @@ impl Endpoint {
         let mut handshake =
             Handshake::new(session, Role::Server, fragment.sequence, record.sequence, &around);
         handshake.client_random = front.random;
-        let server = Server::new(handshake, Arc::clone(&self.policy));
+        let server = Server::new(handshake, Arc::clone(&self.policy), self.generation);
         self.peers.entry(path).or_default().pending = Some(Pending::Server(Box::new(server)));
         self.half_open += 1;
         true

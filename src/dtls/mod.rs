@@ -43,7 +43,7 @@ mod suite;
 mod wire;
 mod words;
 
-pub use certificate::{Anchor, OwnCertificate, verify_role};
+pub use certificate::{Anchor, OwnCertificate, VerifiedRole, verify_role};
 pub use endpoint::Endpoint;
 pub use error::Error;
 pub use policy::{
@@ -52,7 +52,8 @@ pub use policy::{
 pub use secrets::{OwnerTransfer, Secrets, owner_psk, pin_psk};
 pub use suite::Suite;
 pub use words::{
-    CloseReason, Config, Counters, Output, Path, PeerIdentity, Role, SessionId, SessionInfo, Wait,
+    CloseReason, Config, Counters, Output, Path, PeerIdentity, Role, SessionId, SessionInfo,
+    Voucher, Wait,
 };
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use super::{
 pub(super) struct Server {
     pub(super) handshake: Handshake,
     policy: Arc<Policy>,
+    generation: u64,
     expected: Expected,
     ephemeral: Option<Ephemeral>,
     peer: PeerIdentity,
@@ -40,10 +41,12 @@ enum Expected {
 }
 
 impl Server {
-    pub(super) fn new(handshake: Handshake, policy: Arc<Policy>) -> Self {
+    /// `generation`: that of the policy.
+    pub(super) fn new(handshake: Handshake, policy: Arc<Policy>, generation: u64) -> Self {
         Self {
             handshake,
             policy,
+            generation,
             expected: Expected::ClientHello,
             ephemeral: None,
             peer: PeerIdentity::Anonymous,
@@ -66,7 +69,8 @@ impl Server {
     /// The session, after [`Server::advance`] said true.
     pub(super) fn finish(self, around: &Surroundings<'_>) -> Result<(Session, SessionInfo), Error> {
         let suite = self.suite()?;
-        let info = SessionInfo { suite, peer: self.peer, role: Role::Server };
+        let (peer, generation) = (self.peer, self.generation);
+        let info = SessionInfo { suite, peer, role: Role::Server, generation };
         Ok((self.handshake.finish(suite, around)?, info))
     }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Error, Suite};
@@ -53,9 +54,21 @@ pub enum PeerIdentity {
         chain: Vec<Vec<u8>>,
         /// The UUID in the subject's common name, `uuid:...`, where there is one.
         uuid: Option<Uuid>,
+        /// What vouched for it, and for how long.
+        voucher: Voucher,
     },
     /// Nobody in particular.
     Anonymous,
+}
+
+/// What a certificate's word rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Voucher {
+    /// Which of the anchors that it was judged by, counted from 0.
+    pub anchor: usize,
+    /// The last second in which the whole chain is valid. (Anchors have no end: whoever believes one
+    /// has to know how long; RFC 5280 section 6.1.)
+    pub until: DateTime<Utc>,
 }
 
 /// What is known about a session.
@@ -67,6 +80,8 @@ pub struct SessionInfo {
     pub peer: PeerIdentity,
     /// Which side we are.
     pub role: Role,
+    /// The [`super::Endpoint::generation`] of the policy by which a server let the peer in.
+    pub generation: u64,
 }
 
 /// Numbers that a device may set.

@@ -58,6 +58,9 @@ const WATCHED_FRESH_S: u32 = 120;
 /// How soon a client should ask again while the device resets, seconds.
 const RESETTING_S: u32 = 2;
 
+/// The same while somebody has to go to the device.
+const LOCKED_S: u32 = 60;
+
 /// Answers a request.
 pub fn answer(
     site: &Site<'_>,
@@ -106,13 +109,18 @@ fn answered(site: &Site<'_>, subject: &Subject, request: Request) -> Result<Answ
     }
 }
 
-/// While the device resets nobody is served: what they would see is about to change.
+/// While the device resets nobody is served: what they would see is about to change. Nor while it
+/// cannot tell who owns it.
 fn awake(site: &Site<'_>) -> Result<(), Response> {
-    if site.guard.is_none_or(|guard| guard.state.onboarding != OnboardingState::Reset) {
-        return Ok(());
-    }
-    let mut response = Response::diagnostic(Code::SERVICE_UNAVAILABLE, "the device is resetting");
-    response.options.set_uint(option::MAX_AGE, RESETTING_S);
+    let (why, again) = match site.guard {
+        Some(guard) if guard.locked => ("the device is locked: reset it by hand", LOCKED_S),
+        Some(guard) if guard.state.onboarding == OnboardingState::Reset => {
+            ("the device is resetting", RESETTING_S)
+        }
+        _ => return Ok(()),
+    };
+    let mut response = Response::diagnostic(Code::SERVICE_UNAVAILABLE, why);
+    response.options.set_uint(option::MAX_AGE, again);
     Err(response)
 }
 

@@ -97,6 +97,8 @@ pub struct Guard<'a> {
     pub rules: &'a security::Rules,
     /// Whether an onboarding connection stands.
     pub connected: bool,
+    /// Whether the device cannot tell who owns it; then it serves nobody.
+    pub locked: bool,
 }
 
 /// What an answer may depend on.

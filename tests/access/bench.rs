@@ -61,7 +61,8 @@ impl Bench {
     }
 
     fn site<'a>(&'a self, endpoints: &'a [String]) -> Site<'a> {
-        let guard = Guard { state: &self.security, rules: &self.rules, connected: self.connected };
+        let (state, rules, connected) = (&self.security, &self.rules, self.connected);
+        let guard = Guard { state, rules, connected, locked: false };
         Site {
             about: &self.about,
             state: &self.update,

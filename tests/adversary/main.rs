@@ -7,9 +7,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod across_a_reset;
+mod guess_flood;
 #[allow(dead_code, reason = "not every scenario needs everything")]
 mod hand;
+mod owner;
 mod pin_guesses;
+mod pin_selection;
+mod revoked;
+mod rolled_back;
 #[allow(dead_code, reason = "what else a tool can do is for other tests")]
 #[path = "../device/tool.rs"]
 mod tool;

@@ -13,35 +13,35 @@ use crate::victim::{Victim, wait_until};
 /// What a client calls itself in a transfer by PIN (OCF Security 7.3.5).
 const IDENTITY: &[u8] = b"oic.sec.doxm.rdp";
 
-const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub(crate) const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Wrong PINs that a device puts up with.
-const TRIES: usize = 3;
+pub(crate) const TRIES: usize = 3;
 
 /// Long enough for an answer that comes.
 const A_WHILE: Duration = Duration::from_secs(20);
 
 /// A device that shows a PIN, and what an attacker knows of it.
-struct Scene {
-    victim: Victim,
+pub(crate) struct Scene {
+    pub(crate) victim: Victim,
     device: Uuid,
     pin: String,
 }
 
 impl Scene {
-    fn new(configuration: &str) -> Self {
+    pub(crate) fn new(configuration: &str) -> Self {
         let victim = Victim::start(configuration);
         let device = victim.select(1);
         let pin = victim.wait_for_pin();
         Self { victim, device, pin }
     }
 
-    fn psk(&self, pin: &str) -> Vec<u8> {
+    pub(crate) fn psk(&self, pin: &str) -> Vec<u8> {
         pin_psk(pin.as_bytes(), self.device.as_bytes()).to_vec()
     }
 
     /// A handshake up to the moment where the PIN counts; none if the device lets nobody so far.
-    fn knock(&self, from: IpAddr) -> Option<Hand> {
+    pub(crate) fn knock(&self, from: IpAddr) -> Option<Hand> {
         let mut hand = Hand::new(from, self.victim.secure, &[ECDHE_PSK]);
         hand.knock().ok()?;
         hand.exchange(IDENTITY);
@@ -49,7 +49,7 @@ impl Scene {
     }
 
     /// Sends a Finished under this PIN.
-    fn finish(&self, hand: &mut Hand, pin: &str) {
+    pub(crate) fn finish(&self, hand: &mut Hand, pin: &str) {
         let keys = hand.keys(&self.psk(pin));
         let finished = hand.finished(&keys);
         let finished = hand.sealed(&keys, HANDSHAKE, &finished);
@@ -57,7 +57,7 @@ impl Scene {
     }
 
     /// Whether the device answers the Finished under this PIN with its own.
-    fn gets_in(&self, hand: &mut Hand, pin: &str) -> bool {
+    pub(crate) fn gets_in(&self, hand: &mut Hand, pin: &str) -> bool {
         let keys = hand.keys(&self.psk(pin));
         self.finish(hand, pin);
         while let Some(record) = hand.listen(A_WHILE) {
@@ -79,7 +79,11 @@ impl Scene {
     }
 
     fn wait_until_withdrawn(&self) {
-        wait_until("the PIN is withdrawn", || self.victim.pin() != self.pin);
+        self.wait_until_not(&self.pin);
+    }
+
+    pub(crate) fn wait_until_not(&self, pin: &str) {
+        wait_until("the PIN is withdrawn", || self.victim.pin() != pin);
     }
 }
 

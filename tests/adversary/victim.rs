@@ -3,13 +3,14 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use ciborium::cbor;
 use freshen::clock;
 use freshen::coap::Code;
+use freshen::dtls::{ClientPolicy, Error};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -59,15 +60,8 @@ impl Victim {
     pub(crate) fn live(directory: tempfile::TempDir) -> Self {
         let log = directory.path().join("log");
         let log = fs::File::options().create(true).append(true).open(log).unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_freshen"))
-            .args(["device", "--coap", "127.0.0.1:0", "--coaps", "127.0.0.1:0", "--config"])
-            .arg(directory.path().join("device.toml"))
-            .arg("--state")
-            .arg(directory.path().join("state"))
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let mut process =
+            command(directory.path()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut stdout = BufReader::new(process.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
@@ -83,6 +77,17 @@ impl Victim {
         self.directory.path().join("state")
     }
 
+    /// Datagrams that the kernel dropped before the device could take them from its secure socket.
+    pub(crate) fn lost_datagrams(&self) -> u64 {
+        let local = format!(":{:04X} ", self.secure.port());
+        let table = fs::read_to_string("/proc/net/udp").unwrap();
+        let line = table.lines().find(|line| {
+            line.split_once(&local)
+                .is_some_and(|(before, _)| before.split_whitespace().count() == 2)
+        });
+        line.and_then(|line| line.split_whitespace().last()?.parse().ok()).unwrap_or_default()
+    }
+
     /// The log of every life.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("log")).unwrap()
@@ -91,6 +96,22 @@ impl Victim {
     /// Somebody who speaks in clear.
     pub(crate) fn stranger(&self) -> Tool {
         Tool::new(&self.clear.to_string())
+    }
+
+    /// Somebody with a secure session.
+    pub(crate) fn connect(&self, policy: ClientPolicy) -> Result<Tool, Error> {
+        Tool::connect(&self.secure.to_string(), policy)
+    }
+
+    /// Somebody who stops before this message of his handshake.
+    pub(crate) fn stall(&self, policy: ClientPolicy, message: u8) -> Tool {
+        Tool::stall(&self.secure.to_string(), policy, message)
+    }
+
+    /// SIGUSR1: whoever does that has the device in hand.
+    pub(crate) fn press_button(&self) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, rustix::process::Signal::USR1).unwrap();
     }
 
     /// Chooses a transfer method in clear, as anybody can; the device's temporary name.
@@ -111,6 +132,33 @@ impl Victim {
         wait_until("a PIN is shown", || !self.pin().is_empty());
         self.pin()
     }
+}
+
+/// The agent, on what is in this directory.
+fn command(directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_freshen"));
+    command
+        .args(["device", "--coap", "127.0.0.1:0", "--coaps", "127.0.0.1:0", "--config"])
+        .arg(directory.join("device.toml"))
+        .arg("--state")
+        .arg(directory.join("state"));
+    command
+}
+
+/// What the agent says that does not start there.
+pub(crate) fn refusal(directory: &Path) -> String {
+    let mut process =
+        command(directory).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    if !line.is_empty() {
+        process.kill().unwrap();
+        process.wait().unwrap();
+        panic!("it has started: {line}");
+    }
+    let output = process.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8(output.stderr).unwrap()
 }
 
 impl Drop for Victim {

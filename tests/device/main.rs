@@ -14,6 +14,7 @@ mod manners;
 mod ownership;
 mod side_by_side;
 mod threats;
+#[allow(dead_code, reason = "stalling is for the adversary")]
 mod tool;
 mod trials;
 mod ways;

@@ -25,6 +25,9 @@ pub(crate) struct Tool {
     failure: Option<Error>,
     closed: bool,
     responses: Vec<(Call, Response)>,
+    /// The handshake message that is not sent yet, nor what comes after it.
+    stalls_at: Option<u8>,
+    held: Vec<Vec<u8>>,
 }
 
 impl Tool {
@@ -44,7 +47,47 @@ impl Tool {
             failure: None,
             closed: false,
             responses: vec![],
+            stalls_at: None,
+            held: vec![],
         }
+    }
+
+    /// Begins a handshake and stops before this message of ours (RFC 5246 section 7.4), until
+    /// [`Self::go_on`].
+    pub(crate) fn stall(remote: &str, policy: ClientPolicy, message: u8) -> Self {
+        let mut tool = Self::new(remote);
+        tool.stalls_at = Some(message);
+        let path = Path { remote: tool.remote, socket: 0 };
+        tool.dtls.connect(path, policy, clock::now()).unwrap();
+        tool.until("its turn to speak", |tool| !tool.held.is_empty());
+        tool
+    }
+
+    /// Says what was held back.
+    pub(crate) fn go_on(&mut self) {
+        self.stalls_at = None;
+        for bytes in std::mem::take(&mut self.held) {
+            self.socket.send_to(&bytes, self.remote).unwrap();
+        }
+    }
+
+    /// What becomes of the handshake.
+    pub(crate) fn connected(&mut self) -> Result<(), Error> {
+        self.until("a session", |tool| tool.session.is_some() || tool.failure.is_some());
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    /// What came that nobody has looked at.
+    pub(crate) fn payloads(&self) -> Vec<Vec<u8>> {
+        self.responses.iter().map(|(_, response)| response.payload.clone()).collect()
+    }
+
+    /// Whether its session has ended, or is good for nothing any more.
+    pub(crate) fn is_cut_off(&mut self, path: &str) -> bool {
+        let call = self.coap.request(self.peer(), Request::new(Code::GET, path), clock::now().mono);
+        let answer = |tool: &Self| tool.responses.iter().position(|(other, _)| *other == call);
+        self.until("an answer or an end", |tool| tool.closed || answer(tool).is_some());
+        answer(self).is_none_or(|at| self.responses[at].1.code == Code::UNAUTHORIZED)
     }
 
     pub(crate) fn connect(remote: &str, policy: ClientPolicy) -> Result<Self, Error> {
@@ -151,6 +194,13 @@ impl Tool {
         self.flush();
     }
 
+    /// Whether this has to wait. A handshake message says what it is after the header of its record.
+    fn holds(&self, datagram: &[u8]) -> bool {
+        self.stalls_at.is_some_and(|message| {
+            !self.held.is_empty() || (datagram[0], datagram[13]) == (22, message)
+        })
+    }
+
     fn flush(&mut self) {
         let now = clock::now();
         while let Some(output) = self.coap.poll_output() {
@@ -170,6 +220,7 @@ impl Tool {
         }
         while let Some(output) = self.dtls.poll_output() {
             match output {
+                Output::Datagram { bytes, .. } if self.holds(&bytes) => self.held.push(bytes),
                 Output::Datagram { bytes, .. } => {
                     self.socket.send_to(&bytes, self.remote).unwrap();
                 }

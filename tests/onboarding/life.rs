@@ -113,3 +113,25 @@ fn two_devices_get_a_key_for_each_other() {
         assert!(creds["payload"]["creds"].to_string().contains(peer), "{creds}");
     }
 }
+
+/// A person reads the PIN after the first try has made the device show it, and gives it to the second:
+/// that one must not make the device show another.
+#[test]
+fn the_pin_that_a_first_try_made_the_device_show_is_good_for_the_second() {
+    let people = People::new();
+    let device =
+        people.device("[listen]\nmulticast = false\n\n[onboarding]\nmethods = [\"rdp\"]\n");
+    let own = ["own", &device.clear, "--method", "pin"];
+    let refused = people.run("owner", &own).unwrap_err();
+    assert!(refused.contains("--pin"), "{refused}");
+    let file = people.path("state/pin");
+    let pin = (0..500).find_map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::fs::read_to_string(&file).ok().filter(|text| text.ends_with('\n'))
+    });
+    let pin = pin.expect("a PIN is shown").trim().to_owned();
+    // The control: another number is refused.
+    let other = if pin == "00000000" { "00000001" } else { "00000000" };
+    people.run("owner", &[&own[..], &["--pin", other]].concat()).unwrap_err();
+    people.run("owner", &[&own[..], &["--pin", &pin]].concat()).unwrap();
+}

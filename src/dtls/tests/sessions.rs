@@ -16,7 +16,9 @@ fn pair(suite: Suite) -> Pair {
 }
 
 fn uuid(peer: &PeerIdentity) -> String {
-    let PeerIdentity::Certificate { uuid: Some(uuid), chain } = peer else { panic!("{peer:?}") };
+    let PeerIdentity::Certificate { uuid: Some(uuid), chain, .. } = peer else {
+        panic!("{peer:?}")
+    };
     assert_eq!(chain.len(), 1);
     format!("uuid:{uuid}")
 }

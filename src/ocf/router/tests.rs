@@ -59,6 +59,7 @@ impl Bench {
                 state,
                 rules: &self.rules,
                 connected: false,
+                locked: false,
             }),
             now: Now { wall: "2026-02-01T00:00:00Z".parse().unwrap(), mono: Instant::ZERO },
         }

@@ -109,15 +109,21 @@ impl Credentials {
         self.entries.iter().any(|entry| entry.subject == CredSubject::Uuid(subject))
     }
 
+    /// The credentials that hold now.
+    pub fn holding(
+        &self,
+        wall: chrono::DateTime<chrono::Utc>,
+    ) -> impl Iterator<Item = &Credential> {
+        self.entries.iter().filter(move |entry| entry.holds(wall))
+    }
+
     /// The shared keys that hold now: whose, and what.
     pub fn shared_keys(
         &self,
         wall: chrono::DateTime<chrono::Utc>,
-    ) -> impl Iterator<Item = (Uuid, &Secret)> {
-        self.entries.iter().filter_map(move |entry| match entry.subject {
-            CredSubject::Uuid(subject) if entry.kind == PAIRWISE && entry.holds(wall) => {
-                Some((subject, &entry.private))
-            }
+    ) -> impl Iterator<Item = (Uuid, &Credential)> {
+        self.holding(wall).filter_map(|entry| match entry.subject {
+            CredSubject::Uuid(subject) if entry.kind == PAIRWISE => Some((subject, entry)),
             _ => None,
         })
     }
@@ -128,9 +134,8 @@ impl Credentials {
         usage: Usage,
         wall: chrono::DateTime<chrono::Utc>,
     ) -> impl Iterator<Item = &Credential> {
-        self.entries.iter().filter(move |entry| {
-            entry.kind == CERTIFICATE && entry.usage == Some(usage) && entry.holds(wall)
-        })
+        self.holding(wall)
+            .filter(move |entry| entry.kind == CERTIFICATE && entry.usage == Some(usage))
     }
 
     /// The roles that come with the shared keys of this one.

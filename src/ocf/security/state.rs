@@ -1,9 +1,14 @@
 //! Everything about ownership and access that must survive a power cut.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Acl, AuditLog, Credentials, Doxm, OnboardingState, Secret, SecurityDomain};
+use super::{
+    Acl, AuditLog, Category, Credentials, Doxm, Event, OnboardingState, Secret, SecurityDomain,
+};
+use crate::clock::Now;
 
 /// The durable security state: one record, committed before anything rests on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,7 +52,7 @@ impl Security {
         }
     }
 
-    /// A device in RESET, all defaults: also what is left when the record is lost.
+    /// A device in RESET, all defaults.
     pub fn resetting() -> Self {
         Self {
             onboarding: OnboardingState::Reset,
@@ -59,6 +64,24 @@ impl Security {
             ael: AuditLog::default(),
             key: Secret::default(),
         }
+    }
+
+    /// The same, with the word of how it came about, for the next owner.
+    pub fn reset_by(how: &str, now: Now) -> Self {
+        let mut state = Self::resetting();
+        state.ael.push(Event::new(Category::Onboarding, 1, now.wall, "the device was reset", how));
+        state
+    }
+
+    /// What of it is kept on disk. The transfer method of a device that nobody owns is not: anybody
+    /// can choose one, as often as he likes, and it means nothing without the connection that follows.
+    pub fn kept(&self) -> Cow<'_, Self> {
+        if self.doxm.owned || self.doxm.selected.is_none() {
+            return Cow::Borrowed(self);
+        }
+        let mut kept = self.clone();
+        kept.doxm.selected = None;
+        Cow::Owned(kept)
     }
 
     /// Whether somebody owns it and it may leave the owner transfer: an owner, an owner of each

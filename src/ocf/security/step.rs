@@ -57,6 +57,15 @@ pub struct Write {
     pub change: Change,
 }
 
+impl Write {
+    /// Whether somebody becomes the owner of the device by it, if it is taken.
+    pub fn takes_ownership(&self, state: &Security) -> bool {
+        let becomes = |update: &pstat::Update| update.state == Some(OnboardingState::Rfpro);
+        state.onboarding == OnboardingState::Rfotm
+            && matches!(&self.change, Change::Pstat(update) if becomes(update))
+    }
+}
+
 /// What a write says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -150,8 +159,7 @@ pub(super) fn reset(state: &Security, how: &str, now: Now) -> Step {
         // It has been asked for already; the effects are safe to repeat.
         return Step { next: state.clone(), effects: vec![Effect::Reset] };
     }
-    let mut next = Security::resetting();
-    next.ael.push(Event::new(Category::Onboarding, 1, now.wall, "the device was reset", how));
+    let next = Security::reset_by(how, now);
     let mut effects = effects(state, &next);
     effects.push(Effect::Reset);
     Step { next, effects }
@@ -184,7 +192,7 @@ fn written(state: &Security, write: Write, world: &World<'_>) -> Result<Step, Re
     if shows_pin && next.doxm.selected == Some(Method::RandomPin) {
         effects.push(Effect::ShowPin);
     }
-    if next != *state {
+    if next.kept() != state.kept() {
         audit(state, &mut next, &write.asker, name, world.now);
     }
     Ok(Step { next, effects })
