@@ -18,8 +18,8 @@ pub(super) fn fetch(error: &fetch::Error) -> Failure {
         E::ConnectionLost { .. } | E::Tls { .. } | E::TimedOut { .. } | E::BadAnswer { .. } => {
             FailureKind::ConnectionLost
         }
-        E::HttpStatus(status) => FailureKind::Http(*status),
-        E::CoapStatus(code) => FailureKind::Coap(*code),
+        E::HttpStatus(status, _) => FailureKind::Http(*status),
+        E::CoapStatus(code, _) => FailureKind::Coap(*code),
         E::TooLarge(_) => FailureKind::Malformed,
         E::SizeMismatch { .. } | E::DigestMismatch { .. } => FailureKind::Digest,
         E::NoSpace { .. } => FailureKind::NoSpace,

@@ -111,5 +111,6 @@ impl Trusted {
 
 /// Whether the server says that there is none (yet).
 fn is_absence(error: &fetch::Error) -> bool {
-    matches!(error, fetch::Error::HttpStatus(403 | 404 | 410) | fetch::Error::CoapStatus(403 | 404))
+    use fetch::Error::{CoapStatus, HttpStatus};
+    matches!(error, HttpStatus(403 | 404 | 410, _) | CoapStatus(403 | 404, _))
 }

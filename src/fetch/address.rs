@@ -34,9 +34,12 @@ pub(super) fn resolve(
     if found.is_empty() {
         return Err(Error::NameUnknown(host.to_owned()));
     }
+    let barred: Vec<_> = found.iter().map(|address| why_not(address.ip())).collect();
     found.retain(|address| may_connect(address.ip(), settings));
     found.truncate(ADDRESSES_MAX);
     if found.is_empty() {
+        // For whoever owns the device; whoever asked learns less.
+        tracing::warn!("`{host}` leads to {}", barred.join(" and to "));
         return Err(Error::HostNotAllowed(host.to_owned()));
     }
     Ok(found)
@@ -87,6 +90,23 @@ fn may_connect(address: IpAddr, settings: &Settings) -> bool {
         Reach::Private => settings.private_addresses || written_out(),
         Reach::Loopback => settings.loopback_addresses || written_out(),
         Reach::Never => false,
+    }
+}
+
+/// An address that may not be connected to, which rule says so, and what would change it.
+fn why_not(address: IpAddr) -> String {
+    match reach(address) {
+        Reach::Private => format!(
+            "{address}, a private address: set update.allow_private = true, or write {address} in \
+             update.allow_hosts"
+        ),
+        Reach::Loopback => format!(
+            "{address}, this machine itself: set update.allow_loopback = true, or write {address} \
+             in update.allow_hosts"
+        ),
+        Reach::Public | Reach::Never => {
+            format!("{address}, from where no package can come, whatever the configuration says")
+        }
     }
 }
 
@@ -201,6 +221,19 @@ mod tests {
             "4000::1",
         ] {
             assert_eq!(reach_of(text), Reach::Never, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_log_names_the_address_and_the_rule() {
+        for (address, rule) in [
+            ("192.168.1.7", "update.allow_private"),
+            ("fd00::7", "update.allow_private"),
+            ("127.0.0.1", "update.allow_loopback"),
+            ("169.254.169.254", "whatever the configuration says"),
+        ] {
+            let words = why_not(address.parse().unwrap());
+            assert!(words.contains(address) && words.contains(rule), "{words}");
         }
     }
 

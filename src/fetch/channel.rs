@@ -88,7 +88,10 @@ impl Channel {
         target: &Target,
     ) -> Result<(), Error> {
         let host = || target.host.clone();
-        let untrusted = |error: dtls::Error| Error::Tls { host: host(), why: error.to_string() };
+        let untrusted = |error: dtls::Error| {
+            let why = format!("{error}; compare its certificate or key with `ca` and `coaps_psk`");
+            Error::Tls { host: host(), why }
+        };
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)
             .map_err(|_| Error::Settings("the system gives no random numbers".into()))?;

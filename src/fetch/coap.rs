@@ -10,7 +10,7 @@ use super::policy::Target;
 use super::retry::Failure;
 use super::way::Way;
 use super::wire;
-use super::{Error, Fetched};
+use super::{Asked, Error, Fetched};
 use crate::clock;
 use crate::clock::Instant;
 use crate::coap::{Call, CallError, Code, Config, Endpoint, Output, Reception};
@@ -65,7 +65,7 @@ pub(super) fn payload(
     let response = get(way, target, from, deadline, &mut |part| take(partial, part, progress));
     let response = match response {
         // It has no such block: what is there is of another version.
-        Err(Failure { error: Error::CoapStatus(400 | 402 | 408), .. }) if from > 0 => {
+        Err(Failure { error: Error::CoapStatus(400 | 402 | 408, _), .. }) if from > 0 => {
             partial.restart(progress)?;
             get(way, target, 0, deadline, &mut |part| take(partial, part, progress))?
         }
@@ -121,6 +121,7 @@ fn get(
     let error = match response.code.class() {
         4 | 5 => Error::CoapStatus(
             u16::from(response.code.class()) * 100 + u16::from(response.code.detail()),
+            Asked::of(&target.url),
         ),
         _ => Error::BadAnswer {
             host: target.host.clone(),

@@ -1,7 +1,9 @@
 //! Why something could not be fetched, in words for a person and fine enough for every door.
 
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
+
+use url::Url;
 
 /// Why something could not be fetched.
 #[derive(Debug, thiserror::Error)]
@@ -27,9 +29,10 @@ pub enum Error {
     )]
     NoCredentials,
     /// The allow-list, the port list or the address policy says no. One error for all three, so that
-    /// it reveals nothing about the network behind the device.
+    /// it reveals nothing about the network behind the device: whoever asked may see these words, and
+    /// only the log says which address and which rule it was.
     #[error(
-        "`{0}` is not an address that this device may fetch from; see allow_hosts, allow_ports and allow_private"
+        "`{0}` is not an address that this device may fetch from: its log names the address, and which of allow_hosts, allow_ports and allow_private it is about"
     )]
     HostNotAllowed(String),
     /// More redirections than [`super::REDIRECTS_MAX`], or one to where it may not lead.
@@ -47,13 +50,11 @@ pub enum Error {
         why: String,
     },
     /// The other side is not who it should be, or does not speak our TLS.
-    #[error(
-        "`{host}` could not be trusted: {why}; check its certificate or key, `ca` and the clock"
-    )]
+    #[error("`{host}` could not be trusted: {why}")]
     Tls {
         /// The other side.
         host: String,
-        /// What TLS said.
+        /// What is wrong, and what to do.
         why: String,
     },
     /// A limit of [`super::Limits`] passed.
@@ -65,11 +66,11 @@ pub enum Error {
         what: &'static str,
     },
     /// The final status of an HTTP server.
-    #[error("the server answered with HTTP status {0}")]
-    HttpStatus(u16),
+    #[error("the server answered with HTTP status {0} to {1}")]
+    HttpStatus(u16, Asked),
     /// The final code of a CoAP server, class x 100 + detail.
-    #[error("the server answered with CoAP code {}.{:02}", .0 / 100, .0 % 100)]
-    CoapStatus(u16),
+    #[error("the server answered with CoAP code {} to {}", coap_code(*.0), .1)]
+    CoapStatus(u16, Asked),
     /// The answer contradicts itself or what was asked.
     #[error("the answer of `{host}` makes no sense: {why}")]
     BadAnswer {
@@ -118,13 +119,41 @@ pub enum Error {
     Cancelled,
 }
 
+/// As CoAP writes it: class, and two digits of detail.
+fn coap_code(code: u16) -> String {
+    format!("{}.{:02}", code / 100, code % 100)
+}
+
+/// Which file a server was asked for: its URL, without a query, which may be somebody's secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked(String);
+
+impl Asked {
+    /// From the whole URL.
+    pub(super) fn of(url: &Url) -> Self {
+        let mut url = url.clone();
+        url.set_query(None);
+        url.set_fragment(None);
+        Self(url.as_str().chars().take(URL_SHOWN_MAX).collect())
+    }
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How much of a URL is shown, characters.
+const URL_SHOWN_MAX: usize = 200;
+
 impl Error {
     /// Whether another attempt may end better: the network's moods, not somebody's decision.
     pub fn is_passing(&self) -> bool {
         match self {
             Self::NameUnknown(_) | Self::ConnectionLost { .. } | Self::TimedOut { .. } => true,
-            Self::HttpStatus(status) => matches!(status, 408 | 429 | 500 | 502 | 503 | 504),
-            Self::CoapStatus(code) => matches!(code, 429 | 500 | 502 | 503 | 504),
+            Self::HttpStatus(status, _) => matches!(status, 408 | 429 | 500 | 502 | 503 | 504),
+            Self::CoapStatus(code, _) => matches!(code, 429 | 500 | 502 | 503 | 504),
             _ => false,
         }
     }

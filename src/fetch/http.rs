@@ -5,7 +5,7 @@ use super::partial::{BUFFER_BYTES, Partial, Tag};
 use super::policy::Target;
 use super::retry::Failure;
 use super::way::Way;
-use super::{Error, Fetched};
+use super::{Asked, Error, Fetched};
 use crate::clock;
 use crate::clock::Instant;
 use crate::package::ENVELOPE_BYTES_MAX;
@@ -132,7 +132,7 @@ fn receive(answer: &mut Answer, partial: &mut Partial, progress: &Progress) -> R
 
 fn status_failure(answer: &Answer) -> Failure {
     let error = match answer.status {
-        400..=600 => Error::HttpStatus(answer.status),
+        400..=600 => Error::HttpStatus(answer.status, Asked::of(&answer.target.url)),
         _ => Error::BadAnswer {
             host: answer.target.host.clone(),
             why: "its status is neither the file nor an error",

@@ -15,7 +15,7 @@ use ureq::unversioned::transport::{Connector, RustlsConnector, TcpConnector};
 use super::address::{self, Lookup};
 use super::policy::{self, Scheme, Target};
 use super::wire::{Judged, Stop, Watch};
-use super::{Error, Roots, Settings};
+use super::{Error, Roots, Settings, trouble};
 use crate::clock;
 use crate::worker::Cancel;
 
@@ -235,7 +235,7 @@ fn explain(error: ureq::Error, host: &str, watch: &Watch) -> Error {
     }
     match error {
         ureq::Error::Timeout(timeout) => Error::TimedOut { host, what: what_took_long(timeout) },
-        ureq::Error::Rustls(error) => Error::Tls { host, why: error.to_string() },
+        ureq::Error::Rustls(error) => Error::Tls { host, why: trouble::words(&error) },
         ureq::Error::Tls(why) => Error::Tls { host, why: why.to_owned() },
         ureq::Error::Io(error) => match rustls_inside(&error) {
             Some(why) => Error::Tls { host, why },
@@ -253,7 +253,7 @@ fn explain(error: ureq::Error, host: &str, watch: &Watch) -> Error {
 
 /// A handshake that fails for a reason of trust; one that is cut off is a lost connection.
 fn rustls_inside(error: &io::Error) -> Option<String> {
-    error.get_ref()?.downcast_ref::<rustls::Error>().map(rustls::Error::to_string)
+    error.get_ref()?.downcast_ref::<rustls::Error>().map(trouble::words)
 }
 
 fn what_took_long(timeout: ureq::Timeout) -> &'static str {

@@ -18,11 +18,12 @@ mod partial;
 mod policy;
 mod retry;
 mod settings;
+mod trouble;
 mod way;
 mod wire;
 
 pub use address::{Lookup, system_lookup};
-pub use error::Error;
+pub use error::{Asked, Error};
 pub use fetcher::Fetcher;
 pub use https::REDIRECTS_MAX;
 pub use settings::{Limits, Roots, Settings};

@@ -82,7 +82,14 @@ pub(super) fn judge_url(url: Url, settings: &Settings) -> Result<Target, Error> 
         return Err(bad(url.as_str(), "it has no host name"));
     }
     let port = url.port().unwrap_or(scheme.default_port());
-    if !host_allowed(&host, settings) || !port_allowed(port, settings) {
+    // For whoever owns the device; whoever asked learns less.
+    let allowed = host_allowed(&host, settings);
+    if !allowed {
+        tracing::warn!("`{host}` is not in update.allow_hosts, so nothing is fetched from there");
+    } else if !port_allowed(port, settings) {
+        tracing::warn!("port {port} of `{host}` is not in update.allow_ports");
+    }
+    if !allowed || !port_allowed(port, settings) {
         return Err(Error::HostNotAllowed(host));
     }
     Ok(Target { url, scheme, host, port })

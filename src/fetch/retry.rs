@@ -60,6 +60,7 @@ impl<'a> Retry<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fetch::Asked;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -69,7 +70,7 @@ mod tests {
 
     fn status(status: u16, retry_after: Option<u64>) -> Failure {
         Failure {
-            error: Error::HttpStatus(status),
+            error: Error::HttpStatus(status, Asked::of(&"https://a.example/b".parse().unwrap())),
             retry_after: retry_after.map(Duration::from_secs),
         }
     }
@@ -107,7 +108,7 @@ mod tests {
         let limits = Limits::default();
         for code in [400, 401, 403, 404, 410, 416, 501, 505] {
             let error = Retry::new(&limits).after(status(code, Some(1)), false, 600 * SECOND, 0);
-            assert!(matches!(error, Err(Error::HttpStatus(same)) if same == code), "{code}");
+            assert!(matches!(error, Err(Error::HttpStatus(same, _)) if same == code), "{code}");
         }
     }
 
@@ -117,6 +118,6 @@ mod tests {
         let after = |wish, left| Retry::new(&limits).after(status(503, Some(wish)), false, left, 0);
         assert_eq!(after(20, 600 * SECOND).unwrap(), 20 * SECOND);
         assert_eq!(after(9999, 600 * SECOND).unwrap(), 50 * SECOND);
-        assert!(matches!(after(20, 10 * SECOND), Err(Error::HttpStatus(503))));
+        assert!(matches!(after(20, 10 * SECOND), Err(Error::HttpStatus(503, _))));
     }
 }

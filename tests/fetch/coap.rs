@@ -119,7 +119,7 @@ fn codes_lengths_and_digests_are_told_apart() {
     server.put("release.bin", &body, dir.path());
     let fetcher = fetcher();
     let error = fetcher.envelope(server.url("none").as_str(), &Cancel::new()).unwrap_err();
-    assert!(matches!(error, Error::CoapStatus(404)), "{error:?}");
+    assert!(matches!(error, Error::CoapStatus(404, _)), "{error:?}");
     let into = dir.path().join("0");
     let try_fetch = |body: &[u8]| {
         fetch(&fetcher, &server.url(""), &component(body, "release.bin"), &into).unwrap_err()

@@ -313,7 +313,7 @@ fn retry_after_is_kept_and_a_busy_server_is_asked_again() {
     });
     let fetcher = Fetcher::new(settings(&patient.certs.ca)).unwrap();
     let error = fetcher.envelope(patient.base.as_str(), &Cancel::new());
-    assert!(matches!(error, Err(Error::HttpStatus(503))), "longer than the action may take");
+    assert!(matches!(error, Err(Error::HttpStatus(503, _))), "longer than the action may take");
     assert_eq!(patient.seen().len(), 1);
 }
 

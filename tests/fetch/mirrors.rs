@@ -80,6 +80,6 @@ fn an_envelope_comes_from_a_mirror_when_the_first_server_is_silent_but_not_when_
     let fetcher = self::fetcher(&gone, &[&mirror]);
     let url: Url = gone.base.join("1.suit").unwrap();
     let error = fetcher.envelope(url.as_str(), &Cancel::new()).unwrap_err();
-    assert!(matches!(error, Error::HttpStatus(410)), "{error}");
+    assert!(matches!(error, Error::HttpStatus(410, _)), "{error}");
     assert_eq!(mirror.seen().len(), 1);
 }

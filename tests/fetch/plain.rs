@@ -114,7 +114,8 @@ fn a_status_is_told_and_a_missing_file_is_asked_for_once() {
     for (path, status, asked) in [("none", 404, 1), ("gone", 410, 2), ("busy", 503, 7)] {
         let url = nginx.base.join(path).unwrap();
         let error = fetcher.envelope(url.as_str(), &Cancel::new()).unwrap_err();
-        assert!(matches!(error, Error::HttpStatus(got) if got == status), "{error}");
+        assert!(matches!(error, Error::HttpStatus(got, _) if got == status), "{error}");
+        assert!(error.to_string().ends_with(path), "it names the file: {error}");
         assert_eq!(nginx.log_of(asked).lines().count(), asked, "{path}");
     }
 }
@@ -138,11 +139,13 @@ fn a_server_of_another_authority_or_name_is_not_trusted() {
     let other = Fetcher::new(settings(&harness::certs::make().ca)).unwrap();
     let error = other.envelope(url.as_str(), &Cancel::new()).unwrap_err();
     assert!(matches!(error, Error::Tls { .. }), "{error}");
+    assert!(error.to_string().contains("`update.ca`"), "{error}");
     let lookup = |_: &str, port| Ok(vec![([127, 0, 0, 1], port).into()]);
     let fetcher = Fetcher::with_lookup(settings(&nginx.certs.ca), lookup).unwrap();
     let url = url.as_str().replace("localhost", "updates.example.com");
     let error = fetcher.envelope(&url, &Cancel::new()).unwrap_err();
     assert!(matches!(error, Error::Tls { .. }), "{error}");
+    assert!(error.to_string().contains("is for another name"), "{error}");
 }
 
 /// As a process that died leaves it.
