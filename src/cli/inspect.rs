@@ -1,7 +1,7 @@
 //! `freshen inspect`: what an envelope says, whoever signed it.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write, stdout};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -10,10 +10,14 @@ use chrono::SecondsFormat;
 use super::table::{Table, size};
 use crate::clock;
 use crate::package::{
-    self, Component, ENVELOPE_BYTES_MAX, Encoding, Format, Inspection, Manifest, Source, Way,
+    self, Component, ENVELOPE_BYTES_MAX, Encoding, Entry, Format, Inspection, Manifest, Refusal,
+    Source, Way,
 };
 
 /// Show what an envelope says, without checking who signed it
+///
+/// Any SUIT envelope is shown as far as it can be read, whoever made it; where no device of freshen
+/// would take it, it says why.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  freshen inspect site/cam.suit\n\n\
     To check its signature too: freshen verify --trust vendor.pub.pem \
@@ -29,9 +33,11 @@ pub(super) struct Args {
 
 /// Prints the tables.
 pub(super) fn run(args: Args) -> Result<()> {
-    let bytes = read_envelope(&args.envelope)?;
-    let inspection =
-        package::inspect(&bytes).with_context(|| args.envelope.display().to_string())?;
+    let bytes = read_up_to(&args.envelope, INSPECTED_BYTES_MAX)?;
+    let inspection = match package::inspect(&bytes) {
+        Ok(inspection) => inspection,
+        Err(refusal) => return as_far_as_it_goes(&args, &bytes, refusal),
+    };
     if args.json {
         println!("{}", json(&inspection));
         return Ok(());
@@ -49,10 +55,57 @@ pub(super) fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
+/// Shows an envelope that no device takes, and why.
+fn as_far_as_it_goes(args: &Args, bytes: &[u8], refusal: Refusal) -> Result<()> {
+    let Some(entries) = package::outline(bytes) else {
+        return Err(refusal).with_context(|| args.envelope.display().to_string());
+    };
+    if args.json {
+        let inside: Vec<_> = entries.iter().map(entry_json).collect();
+        let words = serde_json::json!({
+            "refused": refusal.to_string(), "bytes": bytes.len(), "inside": inside,
+        });
+        println!("{words}");
+        return Ok(());
+    }
+    Table::new(args.envelope.display())
+        .row("kept out", refusal)
+        .row("envelope", size(bytes.len() as u64))
+        .print();
+    let mut text = String::new();
+    entries.iter().for_each(|entry| write_entry(entry, 1, &mut text));
+    // A reader that has gone away is no reason to complain.
+    let _ = stdout().write_all(text.as_bytes());
+    Ok(())
+}
+
+fn write_entry(entry: &Entry, depth: usize, to: &mut String) {
+    let Entry { name, value, inside } = entry;
+    let value = value.as_ref().map_or(String::new(), |value| format!("  {value}"));
+    to.push_str(&format!("{}{name}{value}\n", "  ".repeat(depth)));
+    inside.iter().for_each(|entry| write_entry(entry, depth + 1, to));
+}
+
+fn entry_json(entry: &Entry) -> serde_json::Value {
+    let Entry { name, value, inside } = entry;
+    let inside: Vec<_> = inside.iter().map(entry_json).collect();
+    match value {
+        Some(value) => serde_json::json!({ "name": name, "value": value }),
+        None => serde_json::json!({ "name": name, "inside": inside }),
+    }
+}
+
+/// The largest envelope that is shown, bytes: those of other tools may have their payloads in them.
+const INSPECTED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Reads an envelope, and not one byte more than an envelope may have.
 pub(super) fn read_envelope(path: &Path) -> Result<Vec<u8>> {
+    read_up_to(path, ENVELOPE_BYTES_MAX)
+}
+
+fn read_up_to(path: &Path, limit: usize) -> Result<Vec<u8>> {
     let mut bytes = vec![];
-    let limit = ENVELOPE_BYTES_MAX as u64 + 1;
+    let limit = limit as u64 + 1;
     File::open(path)
         .and_then(|file| file.take(limit).read_to_end(&mut bytes))
         .with_context(|| format!("cannot read {}", path.display()))?;
@@ -76,6 +129,13 @@ pub(super) fn overview(table: Table, manifest: &Manifest) -> Table {
     table
         .row("version", &manifest.version)
         .row("sequence", manifest.sequence)
+        .row(
+            "for",
+            manifest
+                .names
+                .as_ref()
+                .map_or("(it has no names for its devices)".to_owned(), |names| names.to_string()),
+        )
         .row("vendor id", manifest.identity.vendor)
         .row("class id", manifest.identity.class)
         .row("use before", use_before)
@@ -104,7 +164,8 @@ pub(super) fn print_components(manifest: &Manifest) {
 
 /// A component's path, with whatever a terminal could stumble over made visible.
 pub(super) fn shown(component: &Component) -> String {
-    component.id.join("/").escape_debug().to_string()
+    // A quotation mark is as harmless as it is in print.
+    component.id.join("/").escape_debug().to_string().replace("\\'", "'")
 }
 
 fn source(component: &Component) -> String {
@@ -170,7 +231,7 @@ fn ways(component: &Component) -> Vec<serde_json::Value> {
         serde_json::json!({
             "uri": way.uri,
             "size": coding.map_or(component.size, |coding| coding.size),
-            "sha256": coding.map_or(component.digest, |coding| coding.digest).to_string(),
+            "sha256": coding.map_or(Some(component.digest), |it| it.digest).map(|it| it.to_string()),
             "encoding": encoding_name(encoding),
             "precursor": precursor,
             "encrypted": coding.is_some_and(|coding| coding.encryption.is_some()),
@@ -204,6 +265,8 @@ fn json(inspection: &Inspection) -> serde_json::Value {
     serde_json::json!({
         "version": manifest.version,
         "sequence": manifest.sequence,
+        "vendor": manifest.names.as_ref().map(|names| &names.vendor),
+        "class": manifest.names.as_ref().map(|names| &names.class),
         "vendor_id": manifest.identity.vendor,
         "class_id": manifest.identity.class,
         "requires": manifest.requires.iter().map(ToString::to_string).collect::<Vec<_>>(),

@@ -17,7 +17,7 @@ use super::ways;
 use crate::clock;
 use crate::install;
 use crate::package::{
-    Coding, Component, Description, Digest, ENVELOPE_BYTES_MAX, Encoding, Format, Identity,
+    Coding, Component, Description, Digest, ENVELOPE_BYTES_MAX, Encoding, Format, Identity, Names,
     Recipient, SigningKey, Source, VersionMatch, Way,
 };
 
@@ -215,6 +215,7 @@ impl<'a> Plan<'a> {
             sequence: self.sequence,
             version: self.args.version.clone(),
             identity: Identity::new(&self.args.vendor, &self.args.class),
+            names: Some(Names { vendor: self.args.vendor.clone(), class: self.args.class.clone() }),
             use_before: self.args.use_before,
             requires: self.args.requires.clone(),
             needs_approval: self.args.needs_approval,

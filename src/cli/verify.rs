@@ -9,7 +9,7 @@ use super::inspect::{overview, read_envelope, shown};
 use super::payload;
 use super::table::{Table, size};
 use crate::clock;
-use crate::package::{self, Component, Digest, Identity, Source, Trust, TrustSet};
+use crate::package::{self, Component, Digest, Names, Source, Trust, TrustSet};
 
 /// Check a package as a device does: signature, identity, expiry, and the payloads beside it
 #[derive(clap::Args)]
@@ -45,8 +45,9 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Result<()> {
     let file = &args.envelope;
     let envelope = read_envelope(file)?;
-    let identity = Identity::new(&args.vendor, &args.class);
-    let manifest = package::verify(&envelope, &trust(&args)?, &identity)
+    let names = Names { vendor: args.vendor.clone(), class: args.class.clone() };
+    let manifest = package::verify(&envelope, &trust(&args)?, &names.identity())
+        .map_err(|refusal| refusal.on(&names))
         .with_context(|| format!("{} is refused", file.display()))?;
     if let Some(moment) = manifest.use_before {
         ensure!(
@@ -167,7 +168,7 @@ fn check(directory: &Path, component: &Component) -> Result<Checked> {
         Source::Ways(ways) => ways
             .iter()
             .map(|way| match &way.coding {
-                Some(coding) => (&way.uri, (Some(coding.digest), coding.size)),
+                Some(coding) => (&way.uri, (coding.digest, coding.size)),
                 None => (&way.uri, whole),
             })
             .collect(),

@@ -50,7 +50,7 @@ pub(super) fn patch(old: &Path, payload: &Payload, image: &Path, patch: &Path) -
 /// Applies a patch as a device will.
 fn try_out(encoding: Encoding, payload: &Payload, patch: &Path, precursor: Vec<u8>) -> Result<()> {
     let (size, digest) = payload::measure(patch)?;
-    let coding = Coding { digest, size, encryption: None, encoding };
+    let coding = Coding { digest: Some(digest), size, encryption: None, encoding };
     let image = Image { digest: payload.digest, size: payload.size };
     let patch = File::open(patch).context("cannot read the patch again")?;
     coding
@@ -88,7 +88,7 @@ pub(super) fn publishable(
         return Ok(None);
     }
     let (size, digest) = payload::measure(to)?;
-    Ok(Some(Coding { digest, size, encryption, encoding }))
+    Ok(Some(Coding { digest: Some(digest), size, encryption, encoding }))
 }
 
 fn open(path: &Path) -> Result<impl Read> {

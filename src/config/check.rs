@@ -1,5 +1,6 @@
 //! From the file's shapes to settings that make sense.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -13,8 +14,8 @@ use crate::install as installers;
 use crate::update::Window;
 
 use super::{
-    Ca, Certified, Credentials, Device, Error, Install, InstallKind, Listen, Method, Onboarding,
-    Overrides, PreSharedKey, Secret, Settings, Update, raw, read,
+    COMPONENTS_MAX, Ca, Certified, Credentials, Device, Error, Install, InstallKind, Listen,
+    Method, Onboarding, Overrides, PreSharedKey, Secret, Settings, Update, raw, read,
 };
 
 /// The longest text of the OCF models' string properties, characters.
@@ -335,6 +336,7 @@ fn install(mut raw: raw::Install, base: &Path) -> Result<Install, Error> {
         return wrong(key, "(given)", expected);
     }
     let agent = raw.agent.map(|agent| inside_a_slot(&kind, agent)).transpose()?;
+    let components = components(&kind, raw.components)?;
     let seconds =
         |key, value, default| number(key, value, default, 1..=86_400).map(Duration::from_secs);
     let install = Install {
@@ -346,6 +348,7 @@ fn install(mut raw: raw::Install, base: &Path) -> Result<Install, Error> {
         health_timeout: seconds("install.health_timeout_s", raw.health_timeout_s, 30)?,
         confirm_timeout: seconds("install.confirm_timeout_s", raw.confirm_timeout_s, 120)?,
         tries: number("install.tries", raw.tries, 3, 1..=10)?,
+        components,
     };
     if install.confirm_timeout < install.health_timeout {
         let value = install.confirm_timeout.as_secs();
@@ -399,6 +402,31 @@ fn inside_a_slot(kind: &InstallKind, agent: String) -> Result<PathBuf, Error> {
         return Ok(path);
     }
     wrong("install.agent", &agent, "a path inside a slot, such as \"bin/freshen\", with slots")
+}
+
+/// Where in a slot components go.
+fn components(
+    kind: &InstallKind,
+    raw: BTreeMap<String, String>,
+) -> Result<BTreeMap<String, PathBuf>, Error> {
+    const KEY: &str = "install.components";
+    if raw.len() > COMPONENTS_MAX {
+        return wrong(KEY, &raw.len(), format!("at most {COMPONENTS_MAX} entries"));
+    }
+    let mut places: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for (id, path) in raw {
+        let place = PathBuf::from(&path);
+        let plain = |part| matches!(part, std::path::Component::Normal(_));
+        let good = *kind == InstallKind::Slots
+            && !path.is_empty()
+            && !path.chars().any(char::is_control)
+            && place.components().all(plain);
+        if !good {
+            return wrong(KEY, &path, "a path inside a slot, such as \"firmware.bin\", with slots");
+        }
+        places.insert(id, place);
+    }
+    Ok(places)
 }
 
 /// A program and its arguments. A program given by a path is looked for beside the configuration;

@@ -10,6 +10,7 @@ mod raw;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -184,7 +185,12 @@ pub struct Install {
     pub confirm_timeout: Duration,
     /// How many times new software may be started before it has proved itself, 1 to 10.
     pub tries: u8,
+    /// Where in a slot components go, by their identifiers. At most [`COMPONENTS_MAX`].
+    pub components: BTreeMap<String, PathBuf>,
 }
+
+/// Components that a configuration may give a place: as many as one package may have, a few times.
+pub const COMPONENTS_MAX: usize = 64;
 
 /// Where the new software goes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! The configuration as written: every key there is, nothing checked but the types.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 /// The whole file.
@@ -103,6 +105,7 @@ pub(super) struct Install {
     pub(super) health_timeout_s: Option<i64>,
     pub(super) confirm_timeout_s: Option<i64>,
     pub(super) tries: Option<i64>,
+    pub(super) components: BTreeMap<String, String>,
 }
 
 /// Text to [`File`]; on failure the line and what is wrong there.

@@ -60,7 +60,7 @@ fn every_example_in_the_explained_configuration_is_valid() {
         .filter_map(|line| line.strip_prefix("# "))
         .filter(|line| line.contains(" = ") && toml::from_str::<toml::Table>(line).is_ok())
         .collect();
-    assert_eq!(examples.len(), 19, "{examples:?}");
+    assert_eq!(examples.len(), 20, "{examples:?}");
     for example in examples {
         let key = example.split(" = ").next().unwrap();
         let own_line = EXPLAINED.lines().find(|line| line.starts_with(&format!("{key} = ")));
@@ -276,4 +276,21 @@ fn a_file_that_cannot_be_read_is_named() {
     assert!(error.starts_with("cannot read the configuration /no/such/file.toml: No such"));
     let endless = Settings::load(Some(Path::new("/dev/zero")), &Overrides::default());
     assert!(endless.unwrap_err().to_string().contains("longer than"));
+}
+
+#[test]
+fn components_have_places_inside_a_slot_and_are_counted() {
+    let text =
+        |kind: &str, entries: &str| format!("[install]\n{kind}\n[install.components]\n{entries}");
+    let places = accepted(&text("", "\"h'00'\" = \"firmware.bin\"")).install.components;
+    assert_eq!(places.get("h'00'"), Some(&PathBuf::from("firmware.bin")));
+    for path in ["", "/x", "../x", "a/../b", "a\\u0000b"] {
+        let words = refused(&text("", &format!("a = \"{path}\"")));
+        assert!(words.contains("install.components"), "{words}");
+    }
+    refused(&text("kind = \"file\"\nfile = \"/x\"", "a = \"b\""));
+    let many = |count| (0..count).map(|n| format!("c{n} = \"p{n}\"\n")).collect::<String>();
+    let most = accepted(&text("", &many(COMPONENTS_MAX))).install.components;
+    assert_eq!(most.len(), COMPONENTS_MAX);
+    assert!(refused(&text("", &many(COMPONENTS_MAX + 1))).contains("at most 64"));
 }

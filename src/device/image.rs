@@ -99,9 +99,7 @@ impl Bringer<'_> {
         let precursor = self.precursor(component, coding, &scratch);
         let transferred = with_suffix(image, &format!(".way{n}"));
         let done = precursor.and_then(|mut precursor| {
-            let Coding { digest, size, .. } = coding;
-            let coded = Component { digest: *digest, size: *size, ..with_ways(component, ways) };
-            self.fetch(&coded, &transferred)?;
+            self.fetch(&with_ways(component, ways), &transferred)?;
             self.write(image, component, coding, &transferred, &mut precursor)
         });
         let _ = fs::remove_file(&scratch);

@@ -148,7 +148,10 @@ fn bench(settings: &Settings, directory: &Path) -> Result<Bench, Error> {
         key,
         installer: installer(&settings.install, directory)?,
         trust,
-        identity: package::Identity::new(&settings.device.vendor, &settings.device.class),
+        names: package::Names {
+            vendor: settings.device.vendor.clone(),
+            class: settings.device.class.clone(),
+        },
         stage: directory.join("stage"),
         confirm_timeout: settings.install.confirm_timeout,
         veto: update.veto.clone(),
@@ -289,6 +292,7 @@ fn installer(install: &config::Install, directory: &Path) -> Result<Installer, E
         tries: install.tries,
         health: install.health.clone(),
         health_timeout: install.health_timeout,
+        components: install.components.clone(),
         ..install::Settings::default()
     };
     Ok(Installer::open(settings, directory)?)

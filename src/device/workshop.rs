@@ -17,7 +17,7 @@ use super::trust::Trusted;
 use crate::clock;
 use crate::fetch::Fetcher;
 use crate::install::{self, Installer};
-use crate::package::{self, DecryptionKey, Digest, Identity, Manifest, Verified};
+use crate::package::{self, DecryptionKey, Digest, Manifest, Names, Verified};
 use crate::store;
 use crate::update::{Failure, FailureKind, Offer, Report, Task, WorkId};
 use crate::worker::{Cancel, Progress};
@@ -57,7 +57,8 @@ pub(super) struct Bench {
     pub(super) trust: Trusted,
     /// Reads what was encrypted for this device.
     pub(super) key: Option<DecryptionKey>,
-    pub(super) identity: Identity,
+    /// What people call this device; packages are for others or for it.
+    pub(super) names: Names,
     /// Packages are kept here, each in a folder named by its digest.
     pub(super) stage: PathBuf,
     /// How long new software has to prove itself.
@@ -156,8 +157,8 @@ impl Bench {
     fn check(&mut self, url: &str, cancel: &Cancel) -> Result<Offer, Failure> {
         let fetched = self.fetcher.envelope(url, cancel).map_err(|error| failure::fetch(&error))?;
         self.trust.refresh(&self.fetcher, &fetched.final_url, cancel)?;
-        let manifest = package::verify(&fetched.bytes, self.trust.packages(), &self.identity)
-            .map_err(|refusal| failure::package(&refusal))?;
+        let manifest = self.believed(&fetched.bytes)?;
+        self.installer.judge(&manifest).map_err(|error| failure::install(&error))?;
         let folder = self.folder(manifest.digest);
         store::write_durably(&folder.join(ENVELOPE), &fetched.bytes)
             .and_then(|()| {
@@ -165,6 +166,11 @@ impl Bench {
             })
             .map_err(|error| failure::disk(&error))?;
         Ok(self.offer(&manifest))
+    }
+
+    fn believed(&self, envelope: &[u8]) -> Result<Verified<Manifest>, Failure> {
+        package::verify(envelope, self.trust.packages(), &self.names.identity())
+            .map_err(|refusal| failure::package(&refusal.on(&self.names)))
     }
 
     fn offer(&self, manifest: &Verified<Manifest>) -> Offer {
@@ -185,8 +191,7 @@ impl Bench {
     fn kept(&self, package: Digest) -> Result<(Verified<Manifest>, Url), Failure> {
         let folder = self.folder(package);
         let read = |name| fs::read(folder.join(name)).map_err(|error| failure::lost(&error));
-        let manifest = package::verify(&read(ENVELOPE)?, self.trust.packages(), &self.identity)
-            .map_err(|refusal| failure::package(&refusal))?;
+        let manifest = self.believed(&read(ENVELOPE)?)?;
         let source = String::from_utf8(read(SOURCE)?).ok().and_then(|text| text.parse().ok());
         match source {
             Some(source) if manifest.digest == package => Ok((manifest, source)),
@@ -197,6 +202,7 @@ impl Bench {
     fn fetch(&self, package: Digest, cancel: &Cancel, progress: &Progress) -> Result<(), Failure> {
         let (manifest, source) = self.kept(package)?;
         let folder = self.folder(package);
+        self.installer.has_room(&manifest, &folder).map_err(|error| failure::install(&error))?;
         let bringer = Bringer {
             fetcher: &self.fetcher,
             installer: &self.installer,

@@ -85,7 +85,7 @@ impl Fetcher {
         }
     }
 
-    /// Brings the payload of `component` to the file `into`, going on with what an earlier life left
+    /// Brings what there is to transfer of `component` to the file `into`, going on with what an earlier life left
     /// beside it. `base` is where the envelope came from. Nothing has the name `into` that is not what
     /// the vendor signed; if it is there already, nothing is fetched. `progress` counts bytes.
     ///
@@ -103,7 +103,8 @@ impl Fetcher {
         progress: &Progress,
         cancel: &Cancel,
     ) -> Result<(), Error> {
-        let signed = Signed { digest: component.digest, size: component.size };
+        let (digest, size) = component.transfer();
+        let signed = Signed { digest, size };
         let mut partial = match partial::open(into, signed, progress, cancel)? {
             Opened::Complete => return Ok(()),
             Opened::Partial(partial) => partial,

@@ -32,7 +32,8 @@ pub(super) struct Partial {
 /// What the vendor signed about a payload.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Signed {
-    pub(super) digest: Digest,
+    /// `None` where only what it becomes has one: then its length is all that is compared here.
+    pub(super) digest: Option<Digest>,
     pub(super) size: u64,
 }
 
@@ -46,7 +47,7 @@ pub(super) struct Tag {
 
 #[derive(Serialize, Deserialize)]
 struct Note {
-    digest: Digest,
+    digest: Option<Digest>,
     tag: Option<Tag>,
 }
 
@@ -144,8 +145,8 @@ impl Partial {
             return Err(Error::SizeMismatch { signed: self.signed.size, got: self.at });
         }
         let got = Digest(std::mem::take(&mut self.hash).finish());
-        if got != self.signed.digest {
-            return Err(Error::DigestMismatch { signed: self.signed.digest, got });
+        if let Some(signed) = self.signed.digest.filter(|signed| *signed != got) {
+            return Err(Error::DigestMismatch { signed, got });
         }
         let disk = || Error::disk(&self.path, self.signed.size);
         self.flushing.settle().and_then(|()| self.file.sync_all()).map_err(disk())?;
@@ -222,7 +223,8 @@ fn is_complete(target: &Path, signed: Signed, cancel: &Cancel) -> Result<bool, E
     if file.metadata().map_err(disk())?.len() == signed.size {
         let mut hash = Hashing::new();
         hash_all(&mut file, &mut hash, target, cancel)?;
-        if Digest(hash.finish()) == signed.digest {
+        let got = Digest(hash.finish());
+        if signed.digest.is_none_or(|digest| digest == got) {
             return Ok(true);
         }
     }
@@ -286,7 +288,7 @@ mod tests {
     const BODY: &[u8] = b"the payload";
 
     fn signed() -> Signed {
-        Signed { digest: Digest(Sha256::digest(BODY).into()), size: BODY.len() as u64 }
+        Signed { digest: Some(Digest(Sha256::digest(BODY).into())), size: BODY.len() as u64 }
     }
 
     fn open_partial(target: &Path) -> (Box<Partial>, Progress) {
@@ -338,7 +340,7 @@ mod tests {
         assert_eq!(open_partial(&target).0.at(), 0);
         let (mut partial, progress) = open_partial(&target);
         partial.append(b"the", &progress).unwrap();
-        let other = Signed { digest: Digest([7; 32]), size: 11 };
+        let other = Signed { digest: Some(Digest([7; 32])), size: 11 };
         let Opened::Partial(partial) = open(&target, other, &progress, &Cancel::new()).unwrap()
         else {
             panic!("not complete")
@@ -362,7 +364,7 @@ mod tests {
     #[test]
     fn a_size_that_no_disk_has_is_refused_before_the_first_byte() {
         let dir = tempfile::tempdir().unwrap();
-        let huge = Signed { digest: Digest([0; 32]), size: 1 << 60 };
+        let huge = Signed { digest: Some(Digest([0; 32])), size: 1 << 60 };
         let error =
             open(&dir.path().join("0"), huge, &Progress::new(0), &Cancel::new()).unwrap_err();
         assert!(matches!(error, Error::NoSpace { needed, .. } if needed == 1 << 60));

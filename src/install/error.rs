@@ -41,7 +41,7 @@ pub enum Error {
     },
     /// This kind of installer cannot take such a package.
     #[error("this package does not fit the installer: {0}")]
-    Unfit(&'static str),
+    Unfit(String),
     /// What was written reads back as something else.
     #[error("{} does not read back as it was written; check the disk", path.display())]
     Damaged {

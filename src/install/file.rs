@@ -19,9 +19,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::beneath::{Attributes, Beneath};
 use super::error::Error;
+use super::fit::{self, Unpacking};
 use super::listing::{self, BUFFER_BYTES, digest_of};
 use super::marker::{Marker, with_suffix};
-use crate::package::{Component, Digest, Format, Manifest};
+use crate::package::{Component, Digest, Manifest};
 use crate::worker::{Cancel, Progress};
 
 /// The file, and what is known of it.
@@ -66,12 +67,7 @@ impl OneFile {
         progress: &Progress,
         cancel: &Cancel,
     ) -> Result<(), Error> {
-        let [component] = &*manifest.components else {
-            return Err(Error::Unfit("it takes one component, and the package has several"));
-        };
-        if component.format != Format::Raw {
-            return Err(Error::Unfit("it takes a single file, and the package has an archive"));
-        }
+        let component = fit::one_file(manifest)?;
         let marker = Marker::of(manifest, component.digest);
         let running = self.running()?.map(|(marker, _)| marker);
         let runs = running.as_ref().is_some_and(|running| running.manifest == manifest.digest);
@@ -90,6 +86,15 @@ impl OneFile {
             let _ = self.place.remove(&self.new);
         }
         written
+    }
+
+    /// What writing this package takes.
+    pub(super) fn unpacking(&self, manifest: &Manifest) -> Unpacking {
+        let place = self.place.path().to_owned();
+        let new = std::fs::symlink_metadata(place.join(&self.new));
+        let freed = new.map_or(0, |metadata| metadata.len());
+        let needed = manifest.components.iter().map(|it| it.size).fold(0, u64::saturating_add);
+        Unpacking { place, needed, freed }
     }
 
     /// Gives the file with this digest the name of what runs.

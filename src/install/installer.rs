@@ -12,7 +12,7 @@ use super::precursor;
 use super::program::Programmed;
 use super::run::{self, Environment};
 use super::slots::Slots;
-use super::{Error, Kind, Settings};
+use super::{Error, Kind, Settings, fit};
 use crate::clock;
 use crate::clock::Instant;
 use crate::package::{Component, Digest, Manifest, Verified};
@@ -93,10 +93,34 @@ impl Installer {
     ) -> Result<Option<(Digest, File)>, Error> {
         match self.place.running()? {
             Some((_, path)) if !matches!(self.place, Place::Program(_)) => {
-                precursor::open(&path, component, scratch, cancel)
+                precursor::open(&path, component, &self.settings, scratch, cancel)
             }
             _ => Ok(None),
         }
+    }
+
+    /// Whether a package can be installed here: every component has a place.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unfit`].
+    pub fn judge(&self, manifest: &Manifest) -> Result<(), Error> {
+        fit::judge(manifest, &self.settings)
+    }
+
+    /// Whether there is space to fetch a package into `folder` and to unpack it from there. What a
+    /// program of the system needs, only that knows.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSpace`] with all that is needed in one place, [`Error::Disk`].
+    pub fn has_room(&self, manifest: &Manifest, folder: &Path) -> Result<(), Error> {
+        let unpacking = match &self.place {
+            Place::Slots(slots) => Some(slots.unpacking(manifest)?),
+            Place::File(file) => Some(file.unpacking(manifest)),
+            Place::Program(_) => None,
+        };
+        fit::room(manifest, folder, unpacking.as_ref())
     }
 
     /// Where the agent is that runs now, if agents are part of what is installed.

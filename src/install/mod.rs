@@ -9,6 +9,7 @@ mod archive;
 mod beneath;
 mod error;
 mod file;
+mod fit;
 mod installer;
 mod listing;
 mod marker;

@@ -11,8 +11,8 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 use tar::{Builder, EntryType, Header};
 
-use super::Error;
 use super::listing::{BUFFER_BYTES, RESERVED};
+use super::{Error, Settings, fit};
 use crate::package::{Component, Digest, Format};
 use crate::worker::Cancel;
 
@@ -21,13 +21,14 @@ use crate::worker::Cancel;
 pub(super) fn open(
     path: &Path,
     component: &Component,
+    settings: &Settings,
     scratch: &Path,
     cancel: &Cancel,
 ) -> Result<Option<(Digest, File)>, Error> {
     let file = match component.format {
         _ if path.is_file() => File::open(path).map_err(Error::disk(path))?,
         Format::Raw => {
-            let path = component.id.iter().fold(path.to_owned(), |path, name| path.join(name));
+            let path = path.join(fit::path_of(component, settings)?);
             match fs::symlink_metadata(&path) {
                 Ok(metadata) if metadata.is_file() => {
                     File::open(&path).map_err(Error::disk(&path))?

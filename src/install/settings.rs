@@ -1,5 +1,6 @@
 //! How software is installed on this device.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +27,11 @@ pub struct Settings {
     pub keep_owners: bool,
     /// Whether files keep their set-user-id and set-group-id bits.
     pub keep_setuid: bool,
+    /// Where in a slot components go, by their identifiers as [`Component::id`] shows them, joined by
+    /// `/`. Others go where their identifiers say.
+    ///
+    /// [`Component::id`]: crate::package::Component::id
+    pub components: BTreeMap<String, PathBuf>,
 }
 
 /// Where software is installed to.
@@ -126,6 +132,7 @@ impl Default for Settings {
             tries: 3,
             keep_owners: true,
             keep_setuid: false,
+            components: BTreeMap::new(),
         }
     }
 }

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use super::Settings;
 use super::beneath::{Attributes, Beneath};
 use super::error::Error;
+use super::fit::{self, Unpacking};
 use super::listing::{self, Listing};
 use super::marker::{self, Marker, with_suffix};
 use super::unpack;
@@ -154,6 +155,13 @@ impl Slots {
         self.forget_tries()
     }
 
+    /// What writing this package takes: the spare slot is cleared first, whatever is in it.
+    pub(super) fn unpacking(&self, manifest: &Manifest) -> Result<Unpacking, Error> {
+        let place = self.state.path().to_owned();
+        let freed = fit::held_below(&place.join(self.spare()?));
+        Ok(Unpacking { place, needed: needed(manifest), freed })
+    }
+
     /// Frees the spare slot, unless it is what we would go back to.
     pub(super) fn discard(&mut self) -> Result<(), Error> {
         let spare = self.spare()?;
@@ -174,8 +182,7 @@ impl Slots {
     ) -> Result<(), Error> {
         self.clear(spare)?;
         self.forget_tries()?;
-        let needed = manifest.components.iter().map(|it| unpacked_max(it.format, it.size));
-        let needed = needed.fold(0, u64::saturating_add);
+        let needed = needed(manifest);
         if self.state.free_bytes()? < needed {
             return Err(Error::NoSpace { path: self.state.path().join(spare), needed });
         }
@@ -275,6 +282,12 @@ impl Slots {
 
 fn known(target: &Path) -> Option<&'static str> {
     SLOTS.into_iter().find(|slot| Path::new(slot) == target)
+}
+
+/// What a package may become on the disk, bytes.
+fn needed(manifest: &Manifest) -> u64 {
+    let unpacked = manifest.components.iter().map(|it| unpacked_max(it.format, it.size));
+    unpacked.fold(0, u64::saturating_add)
 }
 
 /// What a payload may become on the disk, bytes.

@@ -41,6 +41,7 @@ fn release(version: u64, payloads: &[(&[&str], Format, &[u8])]) -> Release {
         digest: Digest::of(&version.to_be_bytes()),
         sequence: version,
         version: format!("{version}.0.0"),
+        names: None,
         identity: Identity::new("example.com", "cam-1"),
         use_before: None,
         requires: vec![],

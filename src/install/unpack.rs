@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::archive::{self, Entry};
 use super::beneath::{Attributes, Beneath};
 use super::listing::{BUFFER_BYTES, Listing};
-use super::{Error, Settings};
+use super::{Error, Settings, fit};
 use crate::package::{Component, Digest, Format};
 use crate::worker::{Cancel, Hashing, Progress};
 
@@ -27,7 +27,7 @@ pub(super) fn component(
 ) -> Result<(), Error> {
     let mut source = Source::open(payload, progress, cancel)?;
     let unpacked = match component.format {
-        Format::Raw => raw(slot, listing, component, &mut source),
+        Format::Raw => raw(slot, listing, component, &mut source, settings),
         Format::Tar | Format::TarZstd { .. } => {
             archive::each(component.format, &mut source, &mut |entry, bytes| {
                 unpack(slot, listing, entry, bytes, settings)
@@ -51,10 +51,11 @@ fn raw(
     listing: &mut Listing,
     component: &Component,
     source: &mut Source<'_>,
+    settings: &Settings,
 ) -> Result<(), Error> {
-    let name = component.id.join("/");
-    let no = |why| Error::BadArchive { entry: name.clone(), why };
-    let path = archive::inside(name.as_bytes()).map_err(no)?;
+    let name = fit::path_of(component, settings)?;
+    let no = |why| Error::BadArchive { entry: name.display().to_string(), why };
+    let path = archive::inside(name.as_os_str().as_encoded_bytes()).map_err(no)?;
     if path.as_os_str().is_empty() {
         return Err(no("has no name"));
     }

@@ -26,8 +26,10 @@ pub(super) mod manifest {
     pub(in crate::package) const SEQUENCE_NUMBER: i64 = 2;
     pub(in crate::package) const COMMON: i64 = 3;
     pub(in crate::package) const REFERENCE_URI: i64 = 4;
+    pub(in crate::package) const COMPONENT_ID: i64 = 5;
     pub(in crate::package) const SET_VERSION: i64 = 6;
     pub(in crate::package) const VALIDATE: i64 = 7;
+    pub(in crate::package) const INVOKE: i64 = 9;
 }
 
 /// Members of the common section.
@@ -46,6 +48,7 @@ pub(super) mod command {
     pub(in crate::package) const TRY_EACH: i64 = 15;
     pub(in crate::package) const OVERRIDE_PARAMETERS: i64 = 20;
     pub(in crate::package) const FETCH: i64 = 21;
+    pub(in crate::package) const INVOKE: i64 = 23;
     pub(in crate::package) const UPDATE_AUTHORIZED: i64 = 27;
     pub(in crate::package) const VERSION: i64 = 28;
 }
@@ -109,7 +112,7 @@ pub(super) mod encoding {
     pub(in crate::package) const DELTA: &str = "bidiff+zstd";
 }
 
-/// Labels and values of COSE (RFC 9052, RFC 9053) in encrypted payloads.
+/// Labels and values of COSE (RFC 9052, RFC 9053).
 pub(super) mod cose {
     pub(in crate::package) const TAG_ENCRYPT: u64 = 96;
     pub(in crate::package) const ALGORITHM: i64 = 1;

@@ -10,8 +10,8 @@ use super::codes::{
 use super::envelope::Envelope;
 use super::signature::{self, NO_ADDITIONAL_DATA};
 use super::{
-    Coding, Component, Digest, Encoding, Format, Identity, KeyError, Refusal, SigningKey, Source,
-    VersionMatch, Way, inspect, verify, version,
+    Coding, Component, Digest, Encoding, Format, Identity, KeyError, Names, Refusal, SigningKey,
+    Source, VersionMatch, Way, component, inspect, verify, version,
 };
 
 /// What a vendor wants to say in a package.
@@ -23,6 +23,8 @@ pub struct Description {
     pub version: String,
     /// Which devices it is for.
     pub identity: Identity,
+    /// What people call those devices; their identifiers are made of these words.
+    pub names: Option<Names>,
     /// After this moment no device installs it; whole seconds.
     pub use_before: Option<DateTime<Utc>>,
     /// What must run on a device for it to be installed.
@@ -79,11 +81,20 @@ impl Description {
     pub fn sign(&self, key: &SigningKey) -> Result<Vec<u8>, SignError> {
         let envelope = self.envelope(key)?;
         let read = verify(&envelope, &key.trust(), &self.identity)?;
-        let Self { sequence, version, identity, use_before, requires, needs_approval, components } =
-            self;
+        let Self {
+            sequence,
+            version,
+            identity,
+            names,
+            use_before,
+            requires,
+            needs_approval,
+            components,
+        } = self;
         let as_meant = read.sequence == *sequence
             && read.version == *version
             && read.identity == *identity
+            && read.names == *names
             && read.use_before == *use_before
             && read.requires == *requires
             && read.needs_approval == *needs_approval
@@ -125,8 +136,10 @@ impl Description {
         let numbers = version::from_text(&self.version)?;
         let version =
             numbers.iter().fold(Writer::default().array(numbers.len()), |w, n| w.int(*n)).done();
-        Ok(Writer::default()
-            .map(6)
+        let about = self.components.first().map(|component| &*component.id);
+        let text = self.names.as_ref().zip(about).map(|(names, id)| names.section(id));
+        let manifest = Writer::default()
+            .map(6 + usize::from(text.is_some()))
             .int(manifest::VERSION)
             .uint(MANIFEST_VERSION)
             .int(manifest::SEQUENCE_NUMBER)
@@ -138,8 +151,12 @@ impl Description {
             .int(manifest::VALIDATE)
             .bytes(&self.validate())
             .int(member::INSTALL)
-            .bytes(&self.install())
-            .done())
+            .bytes(&self.install());
+        let manifest = match text {
+            Some(text) => manifest.int(member::TEXT).bytes(&text),
+            None => manifest,
+        };
+        Ok(manifest.done())
     }
 
     fn common(&self) -> Vec<u8> {
@@ -148,7 +165,7 @@ impl Description {
             component
                 .id
                 .iter()
-                .fold(w.array(component.id.len()), |w, name| w.bytes(name.as_bytes()))
+                .fold(w.array(component.id.len()), |w, name| w.bytes(&component::bytes(name)))
         });
         Writer::default()
             .map(2)
@@ -263,18 +280,23 @@ fn way(way: &Way) -> Writer {
         Encoding::Zstd => (Some(encoding::ZSTD), None),
         Encoding::Delta { precursor } => (Some(encoding::DELTA), Some(precursor)),
     };
-    let optional = [encryption.is_some(), name.is_some(), precursor.is_some()];
-    let mut parameters = Writer::default().map(3 + optional.iter().filter(|it| **it).count());
+    let mut count = 1;
+    for given in [encryption.is_some(), name.is_some(), precursor.is_some()] {
+        count += usize::from(given);
+    }
+    count += if transferred.is_some() { 2 } else { 0 };
+    let mut parameters = Writer::default().map(count);
     if let Some(info) = encryption {
         parameters = parameters.int(parameter::ENCRYPTION_INFO).bytes(info.encoded());
     }
-    parameters = parameters
-        .int(parameter::URI)
-        .text(&way.uri)
-        .int(parameter::TRANSFER_DIGEST)
-        .bytes(&digest(*transferred))
-        .int(parameter::TRANSFER_SIZE)
-        .uint(*size);
+    parameters = parameters.int(parameter::URI).text(&way.uri);
+    if let Some(transferred) = transferred {
+        parameters = parameters
+            .int(parameter::TRANSFER_DIGEST)
+            .bytes(&digest(*transferred))
+            .int(parameter::TRANSFER_SIZE)
+            .uint(*size);
+    }
     if let Some(name) = name {
         parameters = parameters.int(parameter::ENCODING).text(name);
     }

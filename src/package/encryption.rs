@@ -158,10 +158,11 @@ impl EncryptionInfo {
     pub(super) fn open(&self, key: &DecryptionKey) -> Result<ContentKey, Refusal> {
         let parts = Parts::read(&self.0)?;
         let id = key_id(&key.point());
-        parts
-            .recipients
-            .iter()
-            .filter(|wrapped| wrapped.id.is_none_or(|it| it == id))
+        // Our name for the key comes first. Others name keys as they like, so all are tried.
+        let (ours, others): (Vec<_>, Vec<_>) =
+            parts.recipients.iter().partition(|wrapped| wrapped.id == Some(&*id));
+        ours.into_iter()
+            .chain(others)
             .find_map(|wrapped| wrapped.open(key))
             .map(|key| ContentKey {
                 key,

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Digest, EncryptionInfo, VersionMatch};
+use super::{Digest, EncryptionInfo, Names, VersionMatch};
 
 /// Which devices a package is for (SUIT vendor and class identifiers).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Manifest {
     pub version: String,
     /// Who it is for.
     pub identity: Identity,
+    /// What people call those devices, where the package says so and it is true.
+    pub names: Option<Names>,
     /// After this moment it is not installed any more.
     pub use_before: Option<DateTime<Utc>>,
     /// What must run on a device for it to be installed; all of it, at most
@@ -47,7 +49,8 @@ pub struct Manifest {
 /// One payload and what it becomes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Component {
-    /// SUIT component identifier: a path of names, without `..`, `/` or empty parts.
+    /// SUIT component identifier: a path of names, without `..`, `/` or empty parts. A name that is no
+    /// text is shown as `h'00'`, and only the device's configuration says where that belongs.
     pub id: Vec<String>,
     /// SHA-256 of the payload.
     pub digest: Digest,
@@ -96,8 +99,9 @@ pub struct Way {
 /// What is transferred in the place of a payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coding {
-    /// SHA-256 of what is transferred.
-    pub digest: Digest,
+    /// SHA-256 of what is transferred; `None` where the package says no more than that it is encrypted,
+    /// so that only what comes out can be judged.
+    pub digest: Option<Digest>,
     /// Its length, bytes.
     pub size: u64,
     /// For whom it is encrypted; `None`: for everyone to read.
@@ -121,14 +125,18 @@ pub enum Encoding {
 }
 
 impl Component {
+    /// What there is to transfer if the first way works: its digest, where that is signed, and its
+    /// length in bytes.
+    pub fn transfer(&self) -> (Option<Digest>, u64) {
+        let coding = match &self.source {
+            Source::Ways(ways) => ways.first().and_then(|way| way.coding.as_ref()),
+            Source::Integrated(_) | Source::Uri(_) => None,
+        };
+        coding.map_or((Some(self.digest), self.size), |coding| (coding.digest, coding.size))
+    }
+
     /// What there is to transfer if the first way works, bytes.
     pub fn transfer_size(&self) -> u64 {
-        match &self.source {
-            Source::Ways(ways) => {
-                let coding = ways.first().and_then(|way| way.coding.as_ref());
-                coding.map_or(self.size, |coding| coding.size)
-            }
-            Source::Integrated(_) | Source::Uri(_) => self.size,
-        }
+        self.transfer().1
     }
 }

@@ -5,6 +5,7 @@ use uuid::Uuid;
 use super::cbor::{Key, Reader};
 use super::codes::{URI_BYTES_MAX, encoding, format, parameter};
 use super::envelope::read_digest;
+use super::gcm::TAG_BYTES;
 use super::refusal::Fault;
 use super::{Coding, Digest, Encoding, EncryptionInfo, Format, Refusal, VersionMatch, Way};
 
@@ -138,7 +139,16 @@ impl Parameters {
             (Some(_), _) | (_, Some(_)) if is_plain => {
                 return Err(Refusal::Contradiction("the encoding of a payload"));
             }
-            (Some(digest), Some(size)) => Some(Coding { digest, size, encryption, encoding }),
+            (Some(digest), Some(size)) => {
+                Some(Coding { digest: Some(digest), size, encryption, encoding })
+            }
+            // As firmware-encryption has it: no word about the ciphertext, whose length is known all the
+            // same. What comes out has the signed digest, or is thrown away.
+            (None, None) if encryption.is_some() && encoding == Encoding::Identity => {
+                let image = self.size.ok_or(Refusal::Missing("the size of a payload"))?;
+                let size = image.saturating_add(TAG_BYTES as u64);
+                Some(Coding { digest: None, size, encryption, encoding })
+            }
             _ => return Err(Refusal::Missing("the digest or size of what is transferred")),
         };
         Ok(Way { uri, coding })

@@ -8,11 +8,11 @@ use chrono::{DateTime, Utc};
 
 use super::cbor::{Key, Next, Reader};
 use super::codes::{MANIFEST_VERSION, URI_BYTES_MAX, common, manifest as key, member};
-use super::component::read_components;
+use super::component::{read_components, read_id};
 use super::envelope::{Envelope, read_digest};
 use super::refusal::Fault;
 use super::sequence::{Order, Processor, Sequence};
-use super::{Component, Digest, Identity, Manifest, Refusal, Source, Way, version};
+use super::{Component, Digest, Identity, Manifest, Names, Refusal, Source, Way, version};
 
 /// Reads the manifest of an envelope. With a device's identity, refuses one for another device.
 pub(super) fn process(
@@ -23,19 +23,24 @@ pub(super) fn process(
     let common = Common::read(members.common)?;
     let fetch = members.severable(envelope, member::PAYLOAD_FETCH)?;
     let install = members.severable(envelope, member::INSTALL)?;
-    // For people. Nothing is done with them here, but nobody may change them either.
-    members.severable(envelope, member::TEXT)?;
+    // For people, and nobody may change them either.
+    let text = members.severable(envelope, member::TEXT)?;
     members.severable(envelope, member::COSWID)?;
 
     let mut processor = Processor::new(common.components);
     processor.run(Sequence::Shared, common.shared_sequence)?;
     // Whose package it is comes before anything else in it: what another device's package says may
     // be unknown here for good reasons.
-    let identity = processor.identity(device)?;
+    let names = match (processor.identity(None), text) {
+        (Ok(identity), Some(text)) => Names::read(text, &identity),
+        _ => None,
+    };
+    let identity = processor.identity(device).map_err(|refusal| refusal.of(names.clone()))?;
     for (sequence, commands) in [
         (Sequence::PayloadFetch, fetch),
         (Sequence::Install, install),
         (Sequence::Validate, members.validate),
+        (Sequence::Invoke, members.invoke),
     ] {
         if let Some(commands) = commands {
             processor.run(sequence, commands)?;
@@ -47,6 +52,7 @@ pub(super) fn process(
         sequence: members.sequence,
         version: members.version.unwrap_or_else(|| members.sequence.to_string()),
         identity,
+        names,
         use_before: conditions.use_before.map(moment).transpose()?,
         requires: conditions.requires,
         needs_approval: conditions.needs_approval,
@@ -60,6 +66,7 @@ struct Members<'a> {
     version: Option<String>,
     common: &'a [u8],
     validate: Option<&'a [u8]>,
+    invoke: Option<&'a [u8]>,
     severable: Vec<(i64, Severable<'a>)>,
 }
 
@@ -72,7 +79,7 @@ enum Severable<'a> {
 impl<'a> Members<'a> {
     fn read(manifest: &'a [u8]) -> Result<Self, Refusal> {
         let (mut manifest_version, mut sequence, mut common) = (None, None, None);
-        let (mut version, mut validate, mut severable) = (None, None, vec![]);
+        let (mut version, mut validate, mut invoke, mut severable) = (None, None, None, vec![]);
         Reader::all("the manifest", manifest, |reader| {
             reader.map(|member, value| {
                 match member {
@@ -85,8 +92,11 @@ impl<'a> Members<'a> {
                             return Err(value.fault(Fault::WrongValue));
                         }
                     }
+                    // Under which name others would keep this manifest. There are no others here.
+                    Key::Int(key::COMPONENT_ID) => drop(read_id(value)?),
                     Key::Int(key::SET_VERSION) => version = Some(read_version(value.bytes()?)?),
                     Key::Int(key::VALIDATE) => validate = Some(value.bytes()?),
+                    Key::Int(key::INVOKE) => invoke = Some(value.bytes()?),
                     Key::Int(
                         number @ (member::COSWID
                         | member::PAYLOAD_FETCH
@@ -115,6 +125,7 @@ impl<'a> Members<'a> {
             version,
             common: common.ok_or(Refusal::Missing("the common section"))?,
             validate,
+            invoke,
             severable,
         })
     }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use super::{Identity, Names, names};
+
 /// Why a package is not believed.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Refusal {
@@ -28,7 +30,7 @@ pub enum Refusal {
         fault: Fault,
     },
     /// Something that this device does not know, and therefore does not skip.
-    #[error("{part} has the {what} {code}, which this device does not support")]
+    #[error("{}", names::unsupported(part, what, *code))]
     Unsupported {
         /// Which part of the envelope.
         part: &'static str,
@@ -53,7 +55,7 @@ pub enum Refusal {
     },
     /// A component identifier that is no safe path.
     #[error(
-        "the component identifier {0} is not a safe path: it is one name or several, none of them `.` or `..`, without `/`, NUL or control characters"
+        "the component identifier {0} is not a safe path: it is one name or several, none of them empty, `.` or `..`, or with a `/` in it"
     )]
     ComponentPath(String),
     /// Two components where one would overwrite the other.
@@ -124,21 +126,57 @@ pub enum Refusal {
         actual: u64,
     },
     /// Made for another vendor's devices.
-    #[error("it is for devices of the vendor {package}; this device is of {device}")]
-    WrongVendor {
-        /// Vendor id in the package.
-        package: Uuid,
-        /// Vendor id of the device.
-        device: Uuid,
-    },
+    #[error("{}", .0.words("vendor", |identity| identity.vendor))]
+    WrongVendor(Box<Mismatch>),
     /// Made for another class of the vendor's devices.
-    #[error("it is for devices of the class {package}; this device is a {device}")]
-    WrongClass {
-        /// Class id in the package.
-        package: Uuid,
-        /// Class id of the device.
-        device: Uuid,
-    },
+    #[error("{}", .0.words("class", |identity| identity.class))]
+    WrongClass(Box<Mismatch>),
+}
+
+/// Whom a package is for, and who looked at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// In the package.
+    pub package: Identity,
+    /// What people call those devices, where the package says so.
+    pub package_names: Option<Names>,
+    /// Of the device.
+    pub device: Identity,
+    /// What people call this device, where that is known.
+    pub device_names: Option<Names>,
+}
+
+impl Mismatch {
+    fn words(&self, what: &str, id: fn(&Identity) -> Uuid) -> String {
+        let Self { package, package_names, device, device_names } = self;
+        let package = match package_names {
+            Some(names) => names.to_string(),
+            None => format!("devices of the {what} {}", id(package)),
+        };
+        let device = match device_names {
+            Some(names) => names.to_string(),
+            None => format!("of the {what} {}", id(device)),
+        };
+        format!("it is for {package}; this device is {device}")
+    }
+}
+
+impl Refusal {
+    /// The same with the names of the device that refuses.
+    pub fn on(mut self, names: &Names) -> Self {
+        if let Self::WrongVendor(mismatch) | Self::WrongClass(mismatch) = &mut self {
+            mismatch.device_names = Some(names.clone());
+        }
+        self
+    }
+
+    /// The same with the names in the package that is refused.
+    pub(super) fn of(mut self, names: Option<Names>) -> Self {
+        if let Self::WrongVendor(mismatch) | Self::WrongClass(mismatch) = &mut self {
+            mismatch.package_names = names;
+        }
+        self
+    }
 }
 
 /// What is wrong with a piece of CBOR.

@@ -4,7 +4,7 @@ use super::cbor::{Next, Reader};
 use super::codes::{COMMANDS_MAX, REPORTING_POLICY_MAX, VERSION_MATCHES_MAX, WAYS_MAX, command};
 use super::parameters::Parameters;
 use super::refusal::Fault;
-use super::{Digest, Format, Identity, Refusal, VersionMatch, Way};
+use super::{Digest, Format, Identity, Mismatch, Refusal, VersionMatch, Way};
 
 /// Which sequence is run; each allows some commands only.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -13,6 +13,7 @@ pub(super) enum Sequence {
     PayloadFetch,
     Install,
     Validate,
+    Invoke,
 }
 
 impl Sequence {
@@ -22,6 +23,7 @@ impl Sequence {
             Self::PayloadFetch => "the payload-fetch sequence",
             Self::Install => "the install sequence",
             Self::Validate => "the validate sequence",
+            Self::Invoke => "the invoke sequence",
         }
     }
 }
@@ -61,6 +63,7 @@ struct State {
     needs_approval: bool,
     ways: Vec<Way>,
     image_checked: bool,
+    invoked: bool,
 }
 
 impl Processor {
@@ -218,14 +221,14 @@ impl Processor {
         }
         let vendor = self.agreed("the vendor id", |parameters| parameters.vendor)?;
         let class = self.agreed("the class id", |parameters| parameters.class)?;
-        match device {
-            Some(device) if device.vendor != vendor => {
-                Err(Refusal::WrongVendor { package: vendor, device: device.vendor })
-            }
-            Some(device) if device.class != class => {
-                Err(Refusal::WrongClass { package: class, device: device.class })
-            }
-            _ => Ok(Identity { vendor, class }),
+        let package = Identity { vendor, class };
+        let Some(&device) = device else { return Ok(package) };
+        let mismatch =
+            || Box::new(Mismatch { package, package_names: None, device, device_names: None });
+        match (device.vendor == vendor, device.class == class) {
+            (true, true) => Ok(package),
+            (true, false) => Err(Refusal::WrongClass(mismatch())),
+            (false, _) => Err(Refusal::WrongVendor(mismatch())),
         }
     }
 
@@ -252,6 +255,10 @@ impl Processor {
         // Once more: a later sequence may have said something else.
         self.identity(device)?;
         let conditions = self.conditions();
+        // Control is handed over once; whatever a second one is for, it would never be reached.
+        if self.components.iter().filter(|component| component.invoked).count() > 1 {
+            return Err(Refusal::Contradiction("what is invoked"));
+        }
         let total = self
             .components
             .iter()
@@ -282,7 +289,7 @@ type Act = fn(&mut State) -> Result<(), Refusal>;
 
 /// The act of a command, where the sequence allows it.
 fn allowed(sequence: Sequence, code: i64) -> Option<Act> {
-    use Sequence::{Install, PayloadFetch, Validate};
+    use Sequence::{Install, Invoke, PayloadFetch, Validate};
     match (sequence, code) {
         (_, command::VENDOR_IDENTIFIER) => Some(State::check_vendor),
         (_, command::CLASS_IDENTIFIER) => Some(State::check_class),
@@ -290,7 +297,10 @@ fn allowed(sequence: Sequence, code: i64) -> Option<Act> {
         (_, command::VERSION) => Some(State::check_version),
         (_, command::UPDATE_AUTHORIZED) => Some(State::ask_approval),
         (PayloadFetch | Install, command::FETCH) => Some(State::fetch),
-        (PayloadFetch | Install | Validate, command::IMAGE_MATCH) => Some(State::check_image),
+        (PayloadFetch | Install | Validate | Invoke, command::IMAGE_MATCH) => {
+            Some(State::check_image)
+        }
+        (Invoke, command::INVOKE) => Some(State::invoke),
         _ => None,
     }
 }
@@ -365,6 +375,16 @@ impl State {
             return Err(Refusal::Missing("the fetching of a component before its check"));
         }
         self.image_checked = true;
+        Ok(())
+    }
+
+    /// What it asks for is done when all of it is installed: all of it is switched to at once, and how
+    /// it is started is for the device to say.
+    fn invoke(&mut self) -> Result<(), Refusal> {
+        if self.ways.is_empty() {
+            return Err(Refusal::Missing("the fetching of a component before it is invoked"));
+        }
+        self.invoked = true;
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use coset::{CoseSign1, CoseSign1Builder, HeaderBuilder, TaggedCborSerializable, iana};
 
 use super::cbor::{Key, Reader};
-use super::codes::TAG_SIGN1;
+use super::codes::{TAG_SIGN1, cose};
 use super::refusal::Fault;
 use super::{Algorithm, KeyError, Refusal, SigningKey, Trust};
 
@@ -18,8 +18,9 @@ pub(super) struct Signature<'a> {
 }
 
 impl<'a> Signature<'a> {
-    /// The unprotected header is not signed, so nothing may be in it; the protected one has the
-    /// algorithm, and perhaps the key's name, which we do not need.
+    /// The protected header has the algorithm. Either may have the key's name, which we do not need:
+    /// each signature is tried with each key. The unprotected one is not signed, so that nothing else
+    /// may be in it.
     pub(super) fn read(tagged: &'a [u8]) -> Result<Self, Refusal> {
         let protected = Reader::all("a signature", tagged, |reader| {
             match reader.tag()? {
@@ -33,7 +34,10 @@ impl<'a> Signature<'a> {
                 return Err(reader.fault(Fault::WrongValue));
             }
             let protected = reader.bytes()?;
-            reader.map(|_, value| Err(value.fault(Fault::WrongValue)))?;
+            reader.map(|label, value| match label {
+                Key::Int(cose::KEY_ID) => value.bytes().map(|_| ()),
+                _ => Err(value.fault(Fault::WrongValue)),
+            })?;
             reader.null()?;
             reader.bytes()?;
             Ok(protected)
@@ -41,8 +45,8 @@ impl<'a> Signature<'a> {
         let mut algorithm = None;
         Reader::all("a signature's header", protected, |reader| {
             reader.map(|key, value| match key {
-                Key::Int(1) => value.int().map(|number| algorithm = Some(number)),
-                Key::Int(4) => value.bytes().map(|_| ()),
+                Key::Int(cose::ALGORITHM) => value.int().map(|number| algorithm = Some(number)),
+                Key::Int(cose::KEY_ID) => value.bytes().map(|_| ()),
                 Key::Int(label) => Err(value.unsupported("header", label)),
                 Key::Text(_) => Err(value.fault(Fault::WrongValue)),
             })

@@ -28,6 +28,7 @@ fn description() -> Description {
         sequence: 7,
         version: "1.2.3".into(),
         identity: Identity::new("example.com", "cam-1"),
+        names: None,
         use_before: None,
         requires: vec![],
         needs_approval: false,
@@ -100,6 +101,31 @@ fn a_package_for_other_devices_is_refused_by_name() {
 }
 
 #[test]
+fn names_are_shown_where_they_are_true() {
+    let key = key(Algorithm::Ed25519);
+    let names = |vendor: &str, class: &str| Names { vendor: vendor.into(), class: class.into() };
+    let described = Description { names: Some(names("example.com", "cam-1")), ..description() };
+    let envelope = described.sign(&key).unwrap();
+    let other = names("example.com", "cam-2");
+    let refusal = verify(&envelope, &key.trust(), &other.identity()).unwrap_err();
+    assert!(
+        refusal
+            .to_string()
+            .starts_with("it is for cam-1 of example.com; this device is of the class ")
+    );
+    let words = refusal.on(&other).to_string();
+    assert_eq!(words, "it is for cam-1 of example.com; this device is cam-2 of example.com");
+    // Names of somebody else, that no identifier in the package is made of.
+    let section = names("example.org", "cam-1").section(&["app".to_owned()]);
+    assert_eq!(Names::read(&section, &described.identity), None);
+    for section in [&b""[..], &[0xa0], &[0xff], b"text", &[0xa1, 0x62, b'e', b'n', 0x80]] {
+        assert_eq!(Names::read(section, &described.identity), None);
+    }
+    let false_names = Description { names: Some(other), ..description() };
+    assert_eq!(false_names.sign(&key), Err(SignError::Misread));
+}
+
+#[test]
 fn what_a_device_would_refuse_is_not_signed() {
     let with = |change: fn(&mut Description)| {
         let mut changed = description();
@@ -110,7 +136,6 @@ fn what_a_device_would_refuse_is_not_signed() {
     assert!(matches!(with(|d| d.components[0].id = vec!["..".into()]), Refusal::ComponentPath(_)));
     assert!(matches!(with(|d| d.components[0].id = vec![]), Refusal::ComponentPath(_)));
     assert!(matches!(with(|d| d.components[0].id = vec!["a/b".into()]), Refusal::ComponentPath(_)));
-    assert!(matches!(with(|d| d.components[0].id = vec!["a\0".into()]), Refusal::ComponentPath(_)));
     assert!(matches!(
         with(|d| d.components[0].source = Source::Uri("two words".into())),
         Refusal::Uri(_)
@@ -139,6 +164,16 @@ fn what_a_device_would_refuse_is_not_signed() {
             Component { source: Source::Integrated(payload.clone()), ..component("app", &payload) };
     };
     assert!(matches!(with(big), Refusal::TooLarge { .. }));
+}
+
+#[test]
+fn a_component_without_a_name_is_described_as_it_is_shown() {
+    let mut description = description();
+    description.components[0].id = vec!["M".into(), "h'00'".into()];
+    description.sign(&key(Algorithm::P256)).unwrap();
+    // A control character is no way to write it.
+    description.components[0].id = vec!["a\0".into()];
+    assert_eq!(description.sign(&key(Algorithm::P256)), Err(SignError::Misread));
 }
 
 #[test]

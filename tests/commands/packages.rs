@@ -256,7 +256,13 @@ fn a_package_for_another_class_is_refused() {
     let verify = ["verify", "--trust", "vendor.pub.pem", "site/cam.suit"];
     let other = ["--vendor", "example.com", "--class", "cam-2"];
     let refused = workshop.run(&[&verify[..], &other].concat()).refused();
-    assert!(refused.contains("it is for devices of the class"), "{refused}");
+    let words = "it is for cam-1 of example.com; this device is cam-2 of example.com";
+    assert!(refused.contains(words), "{refused}");
+    let inspected = workshop.inspect();
+    assert_eq!(
+        (&inspected["vendor"], &inspected["class"]),
+        (&"example.com".into(), &"cam-1".into())
+    );
 }
 
 #[test]

@@ -81,6 +81,32 @@ fn however_little_space_is_left_the_old_software_runs_on_and_the_space_is_free_a
     assert!(failed > 3, "{failed}");
 }
 
+/// Space for the download is not enough: the new software is unpacked beside the old one.
+#[test]
+fn what_has_no_room_to_be_unpacked_is_not_downloaded() {
+    let vendor = Vendor::new();
+    let Some(disk) = Disk::mount(vendor.path("cam")) else {
+        return eprintln!("SKIPPED: space before the download: mounting is not allowed here");
+    };
+    let url = vendor.publish("1.1.0", "exit 0", 1_000_000);
+    let device = Device::start(&vendor, "cam");
+    disk.leave(366 * 4096);
+    device.order(&url, "upgrade", &now(0)).unwrap();
+    let value = device.wait_until_idle();
+    assert_eq!(value["swupdateresult"], 3, "{}", device.log());
+    assert!(device.log().contains("there is no space for 20"), "{}", device.log());
+    disk.leave(732 * 4096);
+    device.order(&url, "upgrade", &now(0)).unwrap();
+    assert_eq!(device.wait_until_idle()["swupdateresult"], 1, "{}", device.log());
+    assert_eq!(device.running(), "1.1.0");
+    let log = vendor.nginx.log_of(3);
+    assert_eq!(
+        log.matches("1.1.0-1.1.0.tar").count(),
+        1,
+        "asked for once, by the second order:\n{log}"
+    );
+}
+
 fn names(directory: &Path) -> usize {
     fs::read_dir(directory).map_or(0, Iterator::count)
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use chrono::SecondsFormat;
+use freshen::package::{Description, Manifest, SigningKey, Source, inspect};
 use serde_json::Value;
 
 use crate::bench::{Device, Vendor};
@@ -162,6 +163,88 @@ fn an_encrypted_package_is_for_its_device_alone() {
         assert_eq!(upgrade(&device, &first), 5, "{}", device.log());
         assert!(device.log().contains(words), "{}", device.log());
     }
+}
+
+/// Signs the packed envelope anew without our parameters, as firmware-encryption has it.
+fn without_our_parameters(vendor: &Vendor, version: &str) {
+    let file = vendor.path("out").join(format!("{version}.suit"));
+    let Manifest {
+        sequence,
+        version,
+        identity,
+        names,
+        use_before,
+        requires,
+        needs_approval,
+        mut components,
+        ..
+    } = inspect(&fs::read(&file).unwrap()).unwrap().manifest;
+    for component in &mut components {
+        let Source::Ways(ways) = &mut component.source else { panic!("{component:?}") };
+        ways.iter_mut().filter_map(|way| way.coding.as_mut()).for_each(|it| it.digest = None);
+    }
+    let description = Description {
+        sequence,
+        version,
+        identity,
+        names,
+        use_before,
+        requires,
+        needs_approval,
+        components,
+    };
+    let key = fs::read_to_string(vendor.path("vendor.key.pem")).unwrap();
+    let envelope = description.sign(&SigningKey::from_pem(&key).unwrap()).unwrap();
+    fs::write(file, envelope).unwrap();
+}
+
+#[test]
+fn an_encrypted_package_needs_no_word_about_what_is_transferred() {
+    let vendor = Vendor::new();
+    vendor.freshen(&["keygen", "--device", "--out", "mine"]);
+    let new = tree(&vendor, "1.1.0");
+    let url = pack(&vendor, "1.1.0", "1", &["--encrypt-to", "mine.pub.pem", &new]);
+    without_our_parameters(&vendor, "1.1.0");
+    serve(&vendor);
+    let payload = "1.1.0-1.1.0.tar.enc";
+    let good = fs::read(vendor.nginx.path(payload)).unwrap();
+    let device = start(&vendor, "cam", "decryption_key = \"mine.key.pem\"");
+    let mut flipped = good.clone();
+    flipped[1_000_000] ^= 1;
+    let longer = [&good[..], &[0]].concat();
+    for (name, bytes) in [("flipped", flipped), ("longer", longer), ("shorter", good[1..].to_vec())]
+    {
+        vendor.nginx.put(payload, &bytes);
+        assert_eq!(upgrade(&device, &url), 5, "{name}: {}", device.log());
+        assert!(!device.state.join("current").exists(), "{name}");
+    }
+    vendor.nginx.put(payload, &good);
+    assert_eq!(upgrade(&device, &url), 1, "{}", device.log());
+    assert!(same(&device.state.join("current"), Path::new(&new)));
+}
+
+#[test]
+fn a_component_without_a_name_goes_where_the_configuration_says() {
+    let vendor = Vendor::new();
+    fs::write(vendor.path("image"), "the firmware").unwrap();
+    let input = format!("h'00'={}", vendor.path("image").display());
+    let url = pack(&vendor, "1.1.0", "1", &[&*input]);
+    serve(&vendor);
+    let configuration = vendor.configuration();
+    let (before, _) = configuration.split_once("[install]").unwrap();
+    let nameless = Device::start_with(&vendor, "nameless", before, &["--insecure"]);
+    assert_eq!(upgrade(&nameless, &url), 8, "{}", nameless.log());
+    assert!(nameless.log().contains("its component h'00' has no name"), "{}", nameless.log());
+    assert_eq!(
+        vendor.nginx.log_of(1).lines().count(),
+        1,
+        "no more than the envelope was asked for"
+    );
+    let named = format!("{before}[install]\ncomponents = {{ \"h'00'\" = \"bin/firmware\" }}\n");
+    let device = Device::start_with(&vendor, "cam", &named, &["--insecure"]);
+    assert_eq!(upgrade(&device, &url), 1, "{}", device.log());
+    let installed = fs::read(device.state.join("current/bin/firmware")).unwrap();
+    assert_eq!(installed, b"the firmware");
 }
 
 #[test]

@@ -96,6 +96,7 @@ fn release(dir: &Path, version: u64) -> (Verified<Manifest>, std::path::PathBuf)
         sequence: version,
         version: format!("{version}.0.0"),
         identity,
+        names: None,
         use_before: None,
         requires: vec![],
         needs_approval: false,

@@ -4,6 +4,7 @@
 use std::io::{Cursor, Read, Write};
 use std::process::{Command, Stdio};
 
+use ciborium::Value;
 use freshen::package::{
     Algorithm, Coding, DecodeError, DecryptionKey, Digest, Encoding, EncryptionInfo, Image,
     KeyError, Recipient, Refusal, encrypt,
@@ -59,7 +60,7 @@ fn patch(old: &[u8], new: &[u8]) -> Vec<u8> {
 
 fn coding(transferred: &[u8], encryption: Option<EncryptionInfo>, encoding: Encoding) -> Coding {
     let Image { digest, size } = image(transferred);
-    Coding { digest, size, encryption, encoding }
+    Coding { digest: Some(digest), size, encryption, encoding }
 }
 
 fn sealed(clear: &[u8], devices: &[u8]) -> (EncryptionInfo, Vec<u8>) {
@@ -322,6 +323,29 @@ fn hex(bytes: &[u8]) -> String {
 fn unhex(value: &serde_json::Value) -> Vec<u8> {
     let text = value.as_str().unwrap();
     (0..text.len() / 2).map(|n| u8::from_str_radix(&text[n * 2..n * 2 + 2], 16).unwrap()).collect()
+}
+
+/// Others call keys what they like.
+#[test]
+fn a_key_under_a_name_of_somebody_elses_is_found() {
+    let clear = software(1);
+    let (info, sealed) = sealed(&clear, &[1, 2]);
+    let Value::Tag(tag, mut parts) = ciborium::from_reader(info.encoded()).unwrap() else {
+        panic!()
+    };
+    for recipient in parts.as_array_mut().unwrap()[3].as_array_mut().unwrap() {
+        let header = recipient.as_array_mut().unwrap()[1].as_map_mut().unwrap();
+        header[0].1 = Value::Bytes(b"kid-2".to_vec());
+    }
+    let mut renamed = vec![];
+    ciborium::into_writer(&Value::Tag(tag, parts), &mut renamed).unwrap();
+    let info = EncryptionInfo::read(&renamed).unwrap();
+    let coding = coding(&sealed, Some(info), Encoding::Identity);
+    let (result, out) = decode(&coding, image(&clear), Some(&device(2)), &sealed, &[]);
+    result.unwrap();
+    assert_eq!(out, clear);
+    let (result, _) = decode(&coding, image(&clear), Some(&device(3)), &sealed, &[]);
+    assert_eq!(refusal(result), Refusal::NotEncryptedForUs, "the control");
 }
 
 #[test]

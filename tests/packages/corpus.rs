@@ -6,7 +6,7 @@ use chrono::DateTime;
 use ciborium::Value;
 use freshen::package::{
     Algorithm, Coding, Component, Description, Digest, Encoding, EncryptionInfo, Format, Identity,
-    Manifest, Refusal, Source, Trust, Verified, VersionMatch, Way, verify,
+    Manifest, Names, Refusal, Source, Trust, Verified, VersionMatch, Way, verify,
 };
 
 use crate::draft::{
@@ -62,6 +62,7 @@ pub(crate) fn descriptions() -> Vec<(&'static str, Description)> {
         sequence: 7,
         version: "1.2.3".into(),
         identity: identity(),
+        names: None,
         use_before: None,
         requires: vec![],
         needs_approval: false,
@@ -115,6 +116,17 @@ pub(crate) fn descriptions() -> Vec<(&'static str, Description)> {
             }),
         ),
         (
+            "encrypted as the draft has it",
+            with(&|d| {
+                let mut way = coded_way("app.enc", Encoding::Identity, true);
+                if let Some(coding) = &mut way.coding {
+                    (coding.digest, coding.size) = (None, PAYLOAD.len() as u64 + 16);
+                }
+                d.components[0].source = Source::Ways(vec![way]);
+            }),
+        ),
+        ("a component without a name", with(&|d| d.components[0].id = vec!["h'00'".into()])),
+        (
             "delta",
             with(&|d| {
                 let precursor = Digest::of(b"the old software");
@@ -134,6 +146,12 @@ pub(crate) fn descriptions() -> Vec<(&'static str, Description)> {
             }),
         ),
         ("use-before", with(&|d| d.use_before = DateTime::from_timestamp(4_000_000_000, 0))),
+        (
+            "names",
+            with(&|d| {
+                d.names = Some(Names { vendor: "example.com".into(), class: "cam-1".into() });
+            }),
+        ),
         ("pre-release", with(&|d| d.version = "2.0-rc.1".into())),
         ("large", with(&|d| (d.sequence, d.components[0].size) = (u64::MAX, 5 << 30))),
         ("elsewhere", with(&|d| d.components[0].source = uri("https://cdn.example.com/a?b=c"))),
@@ -160,7 +178,8 @@ fn plain_way(uri: &str) -> Way {
 fn coded_way(uri: &str, encoding: Encoding, encrypted: bool) -> Way {
     let info = || EncryptionInfo::read(&encode(&encryption_info())).unwrap();
     let encryption = encrypted.then(info);
-    let coding = Coding { digest: Digest::of(b"coded"), size: 5, encryption, encoding };
+    let digest = Some(Digest::of(b"coded"));
+    let coding = Coding { digest, size: 5, encryption, encoding };
     Way { uri: uri.to_owned(), coding: Some(coding) }
 }
 
@@ -210,6 +229,9 @@ fn hand_made() -> Vec<Good> {
         good("EdDSA", plain.sign(&[(&ed25519, EDDSA)]), &ed25519),
         good("Ed25519", plain.sign(&[(&ed25519, ED25519)]), &ed25519),
         good("a named key", named_key(&plain, &ed25519), &ed25519),
+        key_named_outside(&plain, &ed25519),
+        signed("invoke", &plain.clone().set(9, wrapped(&commands([(23, int(2))])))),
+        signed("a name for its manifest", &plain.clone().set(5, array([bytes("I"), bytes([0])]))),
         signed("without a version", &without(plain.clone(), 6)),
         signed("with a reference URI", &plain.clone().set(4, text("https://example.com/cam.suit"))),
         signed("with a text section", &plain.clone().set(TEXT, text_section())),
@@ -251,6 +273,23 @@ fn named_key(draft: &Draft, key: &Key) -> Vec<u8> {
         let protected = map([(1, int(ED25519)), (4, bytes("vendor 2026"))]);
         vec![sign1_with(key, protected, map([]), Value::Null, digest)]
     })
+}
+
+/// In the unprotected header, which nobody signs.
+fn key_named_outside(draft: &Draft, key: &Key) -> Good {
+    let name = b"vendor 2026";
+    let envelope = draft.authenticate(|digest| {
+        let protected = map([(1, int(ED25519))]);
+        vec![sign1_with(key, protected, map([(4, bytes(name))]), Value::Null, digest)]
+    });
+    let at = envelope.windows(name.len()).position(|window| window == name).unwrap();
+    Good {
+        name: "hand-made, a key named outside".into(),
+        envelope,
+        key: key.clone(),
+        identity: identity(),
+        free: Some(at..at + name.len()),
+    }
 }
 
 /// The text was severed and is not in the envelope any more: no device needs it.

@@ -22,7 +22,7 @@ fn every_flipped_bit_is_refused() {
             }
         }
     }
-    println!("{flips} flips, {free} of them in a second signature that the device does not need");
+    println!("{flips} flips, {free} of them in what the device does not need");
     assert!(flips > 100_000 && free > 0);
 }
 

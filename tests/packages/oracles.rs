@@ -127,7 +127,8 @@ impl OperatingHooks for Device {
 fn path(component: &Component) -> Result<String, Error> {
     let mut path = Default::default();
     component.as_string::<256>(&mut path, "/")?;
-    Ok(path.as_str().to_owned())
+    // As we show what is no text.
+    Ok(path.as_str().replace('\0', "h'00'"))
 }
 
 /// Authenticates and executes; gives what was fetched into which component.
@@ -166,7 +167,7 @@ fn ours(good: &Good) -> Vec<(String, String)> {
 }
 
 /// What dress-up 0.1.1 does not do: the end of an envelope's name, and its verdict.
-const DRESS_UP_DISAGREES: [(&str, &str); 12] = [
+const DRESS_UP_DISAGREES: [(&str, &str); 14] = [
     // "No severables": the member's digest is where it wants a byte string.
     ("severed install", "UnexpectedCbor"),
     ("severed install and text", "UnexpectedCbor"),
@@ -178,8 +179,11 @@ const DRESS_UP_DISAGREES: [(&str, &str); 12] = [
     // Extensions that it does not know.
     (", conditions", "UnsupportedParameter { parameter: 28 }"),
     (", encrypted", "UnsupportedParameter { parameter: 19 }"),
+    ("encrypted as the draft has it", "UnsupportedParameter { parameter: 19 }"),
     (", delta", "UnsupportedParameter { parameter: -258 }"),
     ("encrypted delta beside a plain component", "UnsupportedParameter { parameter: 19 }"),
+    // It runs the sequence, and does not know what is in it.
+    ("hand-made, invoke", "UnsupportedCommand { command: 23 }"),
     // Conditions it does not know end in `todo!()`.
     (", use-before", "panicked"),
     (", everything", "panicked"),
@@ -297,7 +301,7 @@ fn suit_validator(good: &Good, envelope: &[u8]) -> Result<(), String> {
 }
 
 /// What suit_validator 0.1.3 with cose_minicbor 0.1.1 does not do.
-const SUIT_VALIDATOR_DISAGREES: [(&str, &str); 9] = [
+const SUIT_VALIDATOR_DISAGREES: [(&str, &str); 10] = [
     // Envelope keys have to be numbers, so integrated payloads end the decoding.
     (", integrated", "TypeMismatch(String)"),
     ("three integrated", "TypeMismatch(String)"),
@@ -311,6 +315,7 @@ const SUIT_VALIDATOR_DISAGREES: [(&str, &str); 9] = [
     ("hand-made, EdDSA", "CoseError"),
     // It looks for a key of that name only.
     ("a named key", "UnvalidKeySet"),
+    ("a key named outside", "UnvalidKeySet"),
 ];
 
 #[test]

@@ -166,11 +166,23 @@ fn codings_are_complete_and_change_something() {
     assert_eq!(coding(&[zstd.clone(), precursor()]), Err(contradiction));
     assert_eq!(coding(&[delta]), Err(Refusal::Missing("the digest that a patch is for")));
     let missing = Refusal::Missing("the digest or size of what is transferred");
-    for parameters in [&[zstd.clone()][..], &[zstd.clone(), digest], &[zstd, size], &[info()]] {
+    let halves = [&[info(), digest.clone()][..], &[info(), size.clone()]];
+    let compressed = [&[zstd.clone()][..], &[zstd.clone(), digest], &[zstd.clone(), size]];
+    for parameters in compressed.into_iter().chain(halves).chain([&[info(), zstd][..]]) {
         assert_eq!(refused(parameters), missing);
     }
     let fault = Refusal::Malformed { part: "the install sequence", fault: Fault::WrongValue };
     assert_eq!(refused(&[(-260, text("gzip"))]), fault);
+}
+
+/// firmware-encryption signs no word about the ciphertext. Its length follows from the image's.
+#[test]
+fn an_encrypted_payload_is_bounded_by_its_image_without_our_parameters() {
+    let components = read(&coded(&[info()])).unwrap();
+    let Source::Ways(ways) = &components[0].source else { panic!() };
+    let coding = ways[0].coding.as_ref().unwrap();
+    assert_eq!((coding.digest, coding.size), (None, PAYLOAD.len() as u64 + 16));
+    assert_eq!(components[0].transfer(), (None, PAYLOAD.len() as u64 + 16));
 }
 
 #[test]
