@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use freshen::clock;
 
 use crate::hand::{ALERT, DATA, HANDSHAKE, Hand};
-use crate::pin_guesses::{HERE, Scene, TRIES};
+use crate::pin_guesses::{HERE, IDENTITY, Scene, TRIES};
 
 /// Guesses under the keys of one handshake, in one go.
 const IN_ONE_GO: usize = 2000;
@@ -65,6 +65,10 @@ impl Flood {
         for _ in 0..times {
             self.seal(&mut hand, ALERT, pin);
             self.seal(&mut hand, DATA, pin);
+            // A handshake ends after half a minute, and is left for another before.
+            hand.begin_anew();
+            hand.knock().expect("none of this was a try");
+            hand.exchange(IDENTITY);
         }
         // Two thousand Finished in one handshake are one try.
         self.seal(&mut hand, HANDSHAKE, pin);

@@ -11,7 +11,7 @@ use crate::tool::Tool;
 use crate::victim::{Victim, wait_until};
 
 /// What a client calls itself in a transfer by PIN (OCF Security 7.3.5).
-const IDENTITY: &[u8] = b"oic.sec.doxm.rdp";
+pub(crate) const IDENTITY: &[u8] = b"oic.sec.doxm.rdp";
 
 pub(crate) const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
