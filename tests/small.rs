@@ -36,7 +36,7 @@ const FOREIGN_FILES: [&str; 8] = [
     "src/cli/pack.rs",
     "src/cli/tool.rs",
     "src/cli/table.rs",
-    "src/client/",
+    "src/client/keyring.rs",
     "/clap_builder-",
     "/indicatif-",
     "/hyper-",
