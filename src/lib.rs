@@ -8,6 +8,7 @@
 //! - [`package`]: what an update is, and whether to believe it.
 //! - [`coap`]: a CoAP endpoint: datagrams and time in; requests, datagrams and a deadline out.
 //! - [`dtls`]: secure sessions, one per peer, and who that peer turned out to be.
+//! - [`coaps`]: a client's end of both: CoAP in clear and inside DTLS.
 //! - [`ocf`]: the device's OCF face: resources, their words, who may touch them.
 //!
 //! Rooms that touch the world, one thing each:
@@ -37,6 +38,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod coap;
+pub mod coaps;
 #[cfg(feature = "device")]
 pub mod config;
 #[cfg(feature = "device")]

@@ -22,13 +22,14 @@ const RULES: &[Rule] = &[
     Rule { room: "update", may_know: &["clock", "package"], never: PURE },
     Rule { room: "coap", may_know: &["clock"], never: PURE },
     Rule { room: "dtls", may_know: &["clock"], never: PURE },
+    Rule { room: "coaps", may_know: &["clock", "coap", "dtls"], never: PURE },
     Rule { room: "ocf", may_know: &["clock", "coap", "update", "package"], never: PURE },
     Rule { room: "store", may_know: &[], never: &["tokio"] },
     Rule { room: "net", may_know: &[], never: &[] },
     Rule { room: "worker", may_know: &[], never: &["tokio"] },
     Rule {
         room: "fetch",
-        may_know: &["clock", "coap", "dtls", "net", "package", "worker"],
+        may_know: &["clock", "coap", "coaps", "dtls", "net", "package", "worker"],
         never: &["tokio"],
     },
     Rule { room: "install", may_know: &["clock", "package", "worker"], never: &["tokio"] },
@@ -47,7 +48,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         room: "client",
-        may_know: &["clock", "coap", "dtls", "net"],
+        may_know: &["clock", "coap", "coaps", "dtls", "net"],
         never: &["clap", "indicatif", "println!", "print!", "ExitCode", "std::thread"],
     },
     Rule {

@@ -312,7 +312,9 @@ impl Endpoint {
     pub(super) fn renew(&mut self, call: Call, now: Instant) {
         let Some(asking) = self.calls.get_mut(&call) else { return };
         let Some(observation) = &mut asking.observation else { return };
-        observation.timer = None;
+        if let Some(timer) = observation.timer.take() {
+            self.layer.timers.stop(timer);
+        }
         if asking.exchange.is_none() {
             asking.rewind();
             self.send_request(call, now);

@@ -435,6 +435,13 @@ impl Endpoint {
         self.ask_group(group, request, collect, now)
     }
 
+    /// Registers an observation of ours once more under its own token, as a server that has started
+    /// anew needs it (RFC 7641 section 3.3.1). Its answer comes like a notification; nothing happens
+    /// while an exchange of the call is under way.
+    pub fn register_again(&mut self, call: Call, now: Instant) {
+        self.renew(call, now);
+    }
+
     /// Forgets a call; ends an observation with Observe 1 (RFC 7641 section 3.6).
     pub fn cancel(&mut self, call: Call, now: Instant) {
         self.abandon(call, now);

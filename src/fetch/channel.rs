@@ -1,4 +1,5 @@
-//! Datagrams to one CoAP server and back, in clear or inside a DTLS session.
+//! A conversation with one CoAP server, in clear or inside a DTLS session: [`coaps::Endpoint`] over a
+//! socket of its own, turned by a thread that may block.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,41 +11,28 @@ use super::address::{self, CANCEL_POLL};
 use super::policy::{Scheme, Target};
 use super::way::Way;
 use crate::clock;
-use crate::coap::Peer;
-use crate::dtls::{self, ClientPolicy, Config, Endpoint, IdentityRule, Output, Path, SessionId};
+use crate::coap::{Call, Config, Peer, Reception, Request};
+use crate::coaps::{self, Output};
+use crate::dtls::{self, ClientPolicy, IdentityRule, Path, SessionId};
 
-/// A way to exchange datagrams with one server.
+/// A way to ask one server.
 pub(super) struct Channel {
     socket: UdpSocket,
-    secure: Option<Secure>,
-    /// Whom the CoAP endpoint talks to.
-    pub(super) peer: Peer,
+    endpoint: coaps::Endpoint,
+    /// Whom the endpoint talks to.
+    peer: Peer,
+    /// What the endpoint has told and nobody has taken: what came of one datagram, and no more is
+    /// read before it is gone.
+    told: VecDeque<Output>,
     /// What the socket writes into; the longest datagram of UDP.
     buffer: Vec<u8>,
     /// How long the socket waits, as it was told last.
     read_timeout: Duration,
 }
 
-/// One DTLS session, ours to begin.
-struct Secure {
-    dtls: Endpoint,
-    path: Path,
-    session: SessionId,
-    /// What has come and nobody has taken: the records of one datagram, and no more is read before they
-    /// are gone.
-    come: VecDeque<Vec<u8>>,
-    end: Option<End>,
-}
-
-enum End {
-    Connected,
-    Failed(dtls::Error),
-    Closed,
-}
-
 impl Channel {
     /// Connects to the first address of the host that can be reached; for `coaps` the session stands.
-    pub(super) fn open(way: &Way<'_>, target: &Target) -> Result<Self, Error> {
+    pub(super) fn open(way: &Way<'_>, target: &Target, config: Config) -> Result<Self, Error> {
         let policy = (target.scheme == Scheme::Coaps).then(|| policy(way, target)).transpose()?;
         let found =
             address::resolve(way.lookup, &target.host, target.port, way.settings, way.cancel)?;
@@ -52,7 +40,9 @@ impl Channel {
         let mut last = lost(io::Error::from(io::ErrorKind::AddrNotAvailable).to_string());
         for remote in found {
             let opened = match connect(remote) {
-                Ok(socket) => Self::over(socket, remote, policy.clone(), way, target),
+                Ok(socket) => {
+                    Self::over(socket, remote, config.clone(), policy.clone(), way, target)
+                }
                 Err(error) => Err(lost(error.to_string())),
             };
             match opened {
@@ -68,13 +58,24 @@ impl Channel {
     fn over(
         socket: UdpSocket,
         remote: SocketAddr,
+        config: Config,
         policy: Option<ClientPolicy>,
         way: &Way<'_>,
         target: &Target,
     ) -> Result<Self, Error> {
-        let peer = Peer { remote, socket: 0, session: 0 };
-        let buffer = vec![0; DATAGRAM_BYTES_MAX];
-        let mut channel = Self { socket, secure: None, peer, buffer, read_timeout: Duration::ZERO };
+        let mut seeds = [[0; 32]; 2];
+        for seed in &mut seeds {
+            getrandom::fill(seed)
+                .map_err(|_| Error::Settings("the system gives no random numbers".into()))?;
+        }
+        let mut channel = Self {
+            socket,
+            endpoint: coaps::Endpoint::new(config, seeds),
+            peer: Peer { remote, socket: 0, session: 0 },
+            told: VecDeque::new(),
+            buffer: vec![0; DATAGRAM_BYTES_MAX],
+            read_timeout: Duration::ZERO,
+        };
         if let Some(policy) = policy {
             channel.shake_hands(policy, way, target)?;
         }
@@ -92,22 +93,19 @@ impl Channel {
             let why = format!("{error}; compare its certificate or key with `ca` and `coaps_psk`");
             Error::Tls { host: host(), why }
         };
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed)
-            .map_err(|_| Error::Settings("the system gives no random numbers".into()))?;
-        let mut dtls = Endpoint::new(Config::default(), seed);
-        let path = Path { remote: self.peer.remote, socket: 0 };
-        let session = dtls.connect(path, policy, clock::now()).map_err(untrusted)?;
-        self.peer.session = session.get();
-        self.secure = Some(Secure { dtls, path, session, come: VecDeque::new(), end: None });
+        let path = Path { remote: self.peer.remote, socket: self.peer.socket };
+        self.endpoint.connect(path, policy, clock::now()).map_err(untrusted)?;
         let deadline = clock::now().mono + way.settings.limits.connect;
         loop {
             let turned = self.turn(CANCEL_POLL);
-            match self.secure.as_mut().and_then(|secure| secure.end.take()) {
-                Some(End::Connected) => return Ok(()),
-                Some(End::Failed(dtls::Error::TimedOut)) => break,
-                Some(End::Failed(error)) => return Err(untrusted(error)),
-                Some(End::Closed) | None => {}
+            match self.told.pop_front() {
+                Some(Output::Connected { peer, .. }) => {
+                    self.peer = peer;
+                    return Ok(());
+                }
+                Some(Output::HandshakeFailed { reason: dtls::Error::TimedOut, .. }) => break,
+                Some(Output::HandshakeFailed { reason, .. }) => return Err(untrusted(reason)),
+                _ => {}
             }
             turned
                 .map_err(|error| Error::ConnectionLost { host: host(), why: error.to_string() })?;
@@ -121,70 +119,50 @@ impl Channel {
         Err(Error::TimedOut { host: host(), what: "its handshake" })
     }
 
-    pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Some(secure) = &mut self.secure else {
-            return self.socket.send(bytes).map(|_| ());
-        };
-        secure.dtls.send(secure.session, bytes, clock::now()).map_err(io::Error::other)?;
-        self.flush()
+    /// Asks for a body from `offset` on.
+    pub(super) fn download(&mut self, request: Request, offset: u64) -> Call {
+        self.endpoint.download(self.peer, request, offset, clock::now())
     }
 
-    /// The next datagram of the server, if one comes in time.
-    pub(super) fn receive(&mut self, wait: Duration) -> io::Result<Option<Vec<u8>>> {
-        if self.secure.is_none() {
-            return Ok(self
-                .read(wait)?
-                .and_then(|length| self.buffer.get(..length).map(Vec::from)));
-        }
-        let mut come = self.take_record();
-        if come.is_none() {
-            self.turn(wait)?;
-            come = self.take_record();
-        }
-        match (&self.secure, come) {
-            (Some(Secure { end: Some(End::Closed), .. }), None) => {
-                Err(io::Error::new(io::ErrorKind::ConnectionReset, "the server ended the session"))
-            }
-            (_, come) => Ok(come),
-        }
+    /// The next thing to know.
+    pub(super) fn told(&mut self) -> Option<Output> {
+        self.told.pop_front()
     }
 
-    fn take_record(&mut self) -> Option<Vec<u8>> {
-        self.secure.as_mut()?.come.pop_front()
+    /// Sends what there is to send, and takes one datagram if one comes in time, or does what falls
+    /// due; how long that datagram was, bytes.
+    pub(super) fn turn(&mut self, wait: Duration) -> io::Result<u64> {
+        self.flush()?;
+        if !self.told.is_empty() {
+            return Ok(0);
+        }
+        let now = clock::now().mono;
+        let due = self.endpoint.deadline().map_or(wait, |due| due.since(now));
+        let length = self.read(wait.min(due))?;
+        let now = clock::now();
+        if let Some(datagram) = length.and_then(|length| self.buffer.get(..length)) {
+            let path = Path { remote: self.peer.remote, socket: self.peer.socket };
+            self.endpoint.handle_datagram(path, Reception::Unicast, datagram, now);
+        }
+        self.endpoint.handle_timeout(now);
+        self.flush()?;
+        Ok(length.unwrap_or(0) as u64)
     }
 
     /// Says goodbye, where the server can hear it.
     pub(super) fn close(&mut self) {
-        if let Some(secure) = &mut self.secure {
-            secure.dtls.close(secure.session, clock::now());
+        if let Some(session) = SessionId::new(self.peer.session) {
+            self.endpoint.close(session, clock::now());
             // Nobody depends on it.
             let _ = self.flush();
         }
     }
 
-    /// One datagram or deadline of the session.
-    fn turn(&mut self, wait: Duration) -> io::Result<()> {
-        self.flush()?;
-        let due = self.secure.as_ref().and_then(|secure| secure.dtls.deadline());
-        let due = due.map_or(wait, |(due, _)| due.since(clock::now().mono));
-        let length = self.read(wait.min(due))?;
-        let Self { secure: Some(secure), buffer, .. } = self else { return Ok(()) };
-        if let Some(datagram) = length.and_then(|length| buffer.get(..length)) {
-            secure.dtls.handle_datagram(secure.path, datagram, clock::now());
-        }
-        secure.dtls.handle_timeout(clock::now());
-        self.flush()
-    }
-
     fn flush(&mut self) -> io::Result<()> {
-        let Some(secure) = &mut self.secure else { return Ok(()) };
-        while let Some(output) = secure.dtls.poll_output() {
+        while let Some(output) = self.endpoint.poll_output() {
             match output {
                 Output::Datagram { bytes, .. } => drop(self.socket.send(&bytes)?),
-                Output::Connected { .. } => secure.end = Some(End::Connected),
-                Output::HandshakeFailed { reason, .. } => secure.end = Some(End::Failed(reason)),
-                Output::Closed { .. } => secure.end = Some(End::Closed),
-                Output::Data { bytes, .. } => secure.come.push_back(bytes),
+                other => self.told.push_back(other),
             }
         }
         Ok(())

@@ -13,8 +13,8 @@ use super::wire;
 use super::{Asked, Error, Fetched};
 use crate::clock;
 use crate::clock::Instant;
-use crate::coap::{Call, CallError, Code, Config, Endpoint, Output, Reception};
-use crate::coap::{Request, Response, option};
+use crate::coap::{Call, CallError, Code, Config, Request, Response, option};
+use crate::coaps::Output;
 use crate::package::ENVELOPE_BYTES_MAX;
 use crate::worker::Progress;
 
@@ -107,11 +107,10 @@ fn get(
     take: &mut dyn FnMut(Part) -> Result<(), Error>,
 ) -> Result<Response, Failure> {
     let request = request(target)?;
-    let mut channel = Channel::open(way, target)?;
     let config = Config { max_payloads: way.settings.max_payloads, ..Config::default() };
-    let mut endpoint = Endpoint::new(config, seed());
-    let call = endpoint.download(channel.peer, request, from, clock::now().mono);
-    let result = converse(way, target, &mut endpoint, &mut channel, call, deadline, take);
+    let mut channel = Channel::open(way, target, config)?;
+    let call = channel.download(request, from);
+    let result = converse(way, target, &mut channel, call, deadline, take);
     // Nobody waits for our acknowledgements any more; the server will find out by itself.
     channel.close();
     let response = result?;
@@ -132,11 +131,10 @@ fn get(
     Err(Failure { error, retry_after: retry_after.map(|s| Duration::from_secs(s.into())) })
 }
 
-/// Drives the endpoint until the call ends.
+/// Turns the channel until the call ends.
 fn converse(
     way: &Way<'_>,
     target: &Target,
-    endpoint: &mut Endpoint,
     channel: &mut Channel,
     call: Call,
     deadline: Instant,
@@ -148,20 +146,18 @@ fn converse(
     let slow = |what| Error::TimedOut { host: target.host.clone(), what };
     let lost = |why: String| Error::ConnectionLost { host: target.host.clone(), why };
     loop {
-        while let Some(output) = endpoint.poll_output() {
+        while let Some(output) = channel.told() {
             match output {
-                Output::Datagram { bytes, .. } => {
-                    channel.send(&bytes).map_err(|error| lost(error.to_string()))?;
-                }
-                Output::Part { offset, bytes, size, .. } => take(Part { offset, bytes, size })?,
+                Output::Part { offset, bytes, size } => take(Part { offset, bytes, size })?,
                 Output::Response { call: answered, response, .. } if answered == call => {
                     return Ok(response);
                 }
-                Output::Failed { call: failed, error } if failed == call => {
+                // The call fails with its session, and says so less clearly.
+                Output::Closed { .. } => return Err(lost("the server ended the session".into())),
+                Output::CallFailed { call: failed, error } if failed == call => {
                     return Err(explain(error, target));
                 }
-                Output::Request { ticket, .. } => endpoint.ignore(ticket, clock::now().mono),
-                Output::Response { .. } | Output::Failed { .. } => {}
+                _ => {}
             }
         }
         let begun = clock::now().mono;
@@ -171,23 +167,13 @@ fn converse(
         if begun >= deadline {
             return Err(slow("the whole download"));
         }
-        let due = endpoint.deadline().map_or(CANCEL_POLL, |(due, _)| due - begun);
-        let came =
-            channel.receive(due.min(CANCEL_POLL)).map_err(|error| lost(error.to_string()))?;
+        let length = channel.turn(CANCEL_POLL).map_err(|error| lost(error.to_string()))?;
         let now = clock::now().mono;
-        let length = came.as_ref().map_or(0, Vec::len);
-        if patience.waited(now - begun, length as u64) == Err(TooSlow) {
+        if patience.waited(now - begun, length) == Err(TooSlow) {
             return Err(slow("a fair share of the bytes"));
         }
-        if let Some(bytes) = came {
-            endpoint.handle_datagram(channel.peer, Reception::Unicast, &bytes, now);
-            let hold_back = bandwidth.take(bytes.len() as u64, now);
-            wire::pause(hold_back, way.cancel).map_err(|_| Error::Cancelled)?;
-        }
-        let now = clock::now().mono;
-        if endpoint.deadline().is_some_and(|(due, _)| due <= now) {
-            endpoint.handle_timeout(now);
-        }
+        let hold_back = bandwidth.take(length, now);
+        wire::pause(hold_back, way.cancel).map_err(|_| Error::Cancelled)?;
     }
 }
 
@@ -246,13 +232,6 @@ fn explain(error: CallError, target: &Target) -> Error {
             Error::ConnectionLost { host, why: error.to_string() }
         }
     }
-}
-
-fn seed() -> [u8; 32] {
-    let mut seed = [0; 32];
-    // Without randomness tokens can be guessed; the signed digest protects what comes.
-    let _ = getrandom::fill(&mut seed);
-    seed
 }
 
 /// The longest value of Uri-Path and Uri-Query, bytes (RFC 7252 section 5.10).
