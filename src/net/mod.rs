@@ -37,7 +37,6 @@ pub use inbox::{Arrival, Inbox};
 pub use interfaces::Interface;
 pub use path::Path;
 
-use outbox::Outbox;
 use path::{Paths, Route};
 use socket::{Purpose, Socket};
 
@@ -125,7 +124,6 @@ pub struct Sockets {
     sockets: Vec<Socket>,
     paths: Paths,
     interfaces: Vec<Interface>,
-    outbox: Outbox,
     /// The socket that [`Self::receive`] asks first, so that no socket starves another.
     next: usize,
     counts: Counts,
@@ -298,14 +296,14 @@ impl Sockets {
             self.counts.queue_full += 1;
         }
         if socket.queue.len() >= BATCH {
-            self.outbox.flush(socket, &mut self.counts);
+            outbox::flush(socket, &mut self.counts);
         }
     }
 
     /// Sends what waits, as far as the kernel takes it.
     pub fn flush(&mut self) {
         for socket in self.sockets.iter_mut().filter(|socket| !socket.queue.is_empty()) {
-            self.outbox.flush(socket, &mut self.counts);
+            outbox::flush(socket, &mut self.counts);
         }
     }
 

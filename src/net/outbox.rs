@@ -2,8 +2,8 @@
 //! piece that the kernel cuts again (`UDP_SEGMENT`), so that a train of answers or blocks passes its
 //! stack once.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
@@ -23,80 +23,74 @@ const SEGMENT_BYTES_MAX: usize = 1232;
 /// The longest piece, bytes: what IP can carry, less its longest headers.
 const PIECE_BYTES_MAX: usize = 65_000;
 
-/// The kernel's structures for a batch, used again and again, by the room that each datagram has
-/// for control messages.
-#[derive(Default)]
-pub(super) struct Outbox {
-    headers: HashMap<usize, MultiHeaders<SockaddrStorage>>,
+type Headers = HashMap<usize, MultiHeaders<SockaddrStorage>>;
+
+thread_local! {
+    /// The kernel's structures for a batch, used again and again, by the room that each datagram has
+    /// for control messages. Scratch paper of the thread and no part of the sockets, which can go from
+    /// thread to thread while these, with pointers in them, cannot.
+    static HEADERS: RefCell<Headers> = RefCell::default();
 }
 
-impl Outbox {
-    /// Sends what waits in the socket's queue until it is empty or the kernel takes no more.
-    pub(super) fn flush(&mut self, socket: &mut Socket, counts: &mut Counts) {
-        while !socket.queue.is_empty() {
-            match self.send_some(socket) {
-                Ok(sent) => socket.pop(sent),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) => {
-                    // One datagram's fault (no route, a filter, a full device queue, nobody there):
-                    // the others may still leave.
-                    tracing::debug!("sending from {}: {error}", socket.local);
-                    counts.refused += 1;
-                    socket.pop(1);
-                    socket.failed = socket.asks_one().then_some(error);
-                }
+/// Sends what waits in the socket's queue until it is empty or the kernel takes no more.
+pub(super) fn flush(socket: &mut Socket, counts: &mut Counts) {
+    while !socket.queue.is_empty() {
+        match HEADERS.with_borrow_mut(|headers| send_some(headers, socket)) {
+            Ok(sent) => socket.pop(sent),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) => {
+                // One datagram's fault (no route, a filter, a full device queue, nobody there):
+                // the others may still leave.
+                tracing::debug!("sending from {}: {error}", socket.local);
+                counts.refused += 1;
+                socket.pop(1);
+                socket.failed = socket.asks_one().then_some(error);
             }
-        }
-    }
-
-    /// Sends the oldest of the queue that can leave together; how many datagrams the kernel took.
-    fn send_some(&mut self, socket: &mut Socket) -> io::Result<usize> {
-        // A connected socket knows its peer.
-        let (connected, v4) = (socket.asks_one(), socket.local.is_ipv4());
-        let waiting = socket.queue.make_contiguous();
-        let (pieces, segment) = pieces(waiting, socket.cuts);
-        let Some(route) = waiting.first().map(|first| first.route) else { return Ok(0) };
-
-        let (info_v4, info_v6) = (info_v4(route), info_v6(route));
-        let info = match v4 {
-            true => ControlMessage::Ipv4PacketInfo(&info_v4),
-            false => ControlMessage::Ipv6PacketInfo(&info_v6),
-        };
-        let sourced = Some(info).filter(|_| route != Route::plain(route.socket));
-        let cut = segment.as_ref().map(ControlMessage::UdpGsoSegments);
-        let control: Vec<ControlMessage<'_>> = sourced.into_iter().chain(cut).collect();
-        let room = control.iter().map(room_for).sum();
-        let headers = self.headers.entry(room).or_insert_with(|| {
-            MultiHeaders::preallocate(BATCH, (room > 0).then(|| Vec::with_capacity(room)))
-        });
-
-        let slices: Vec<IoSlice<'_>> =
-            pieces.iter().copied().flatten().map(|out| IoSlice::new(&out.bytes)).collect();
-        let mut rest = &slices[..];
-        let slices = pieces.iter().map(|piece| rest.split_off(..piece.len()).unwrap_or_default());
-        let slices: Vec<&[IoSlice<'_>]> = slices.collect();
-        let remotes = pieces.iter().map(|piece| {
-            piece.first().filter(|_| !connected).map(|out| SockaddrStorage::from(out.remote))
-        });
-        let remotes: Vec<Option<SockaddrStorage>> = remotes.collect();
-        let sent = socket.udp.try_io(Interest::WRITABLE, || {
-            let (fd, flags) = (socket.udp.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
-            Ok(sendmmsg(fd, headers, &slices, &remotes, &control, flags)?.count())
-        });
-        match sent {
-            Err(error) if segment.is_some() && cannot_cut(&error) => {
-                tracing::debug!("{} sends one by one from now on: {error}", socket.local);
-                socket.cuts = false;
-                Ok(0)
-            }
-            sent => Ok(pieces.iter().take(sent?).map(|piece| piece.len()).sum()),
         }
     }
 }
 
-impl fmt::Debug for Outbox {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outbox").finish_non_exhaustive()
+/// Sends the oldest of the queue that can leave together; how many datagrams the kernel took.
+fn send_some(headers: &mut Headers, socket: &mut Socket) -> io::Result<usize> {
+    // A connected socket knows its peer.
+    let (connected, v4) = (socket.asks_one(), socket.local.is_ipv4());
+    let waiting = socket.queue.make_contiguous();
+    let (pieces, segment) = pieces(waiting, socket.cuts);
+    let Some(route) = waiting.first().map(|first| first.route) else { return Ok(0) };
+
+    let (info_v4, info_v6) = (info_v4(route), info_v6(route));
+    let info = match v4 {
+        true => ControlMessage::Ipv4PacketInfo(&info_v4),
+        false => ControlMessage::Ipv6PacketInfo(&info_v6),
+    };
+    let sourced = Some(info).filter(|_| route != Route::plain(route.socket));
+    let cut = segment.as_ref().map(ControlMessage::UdpGsoSegments);
+    let control: Vec<ControlMessage<'_>> = sourced.into_iter().chain(cut).collect();
+    let room = control.iter().map(room_for).sum();
+    let headers = headers.entry(room).or_insert_with(|| {
+        MultiHeaders::preallocate(BATCH, (room > 0).then(|| Vec::with_capacity(room)))
+    });
+
+    let slices: Vec<IoSlice<'_>> =
+        pieces.iter().copied().flatten().map(|out| IoSlice::new(&out.bytes)).collect();
+    let mut rest = &slices[..];
+    let slices = pieces.iter().map(|piece| rest.split_off(..piece.len()).unwrap_or_default());
+    let slices: Vec<&[IoSlice<'_>]> = slices.collect();
+    let remotes = pieces.iter().map(|piece| {
+        piece.first().filter(|_| !connected).map(|out| SockaddrStorage::from(out.remote))
+    });
+    let remotes: Vec<Option<SockaddrStorage>> = remotes.collect();
+    let sent = socket.udp.try_io(Interest::WRITABLE, || {
+        let (fd, flags) = (socket.udp.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
+        Ok(sendmmsg(fd, headers, &slices, &remotes, &control, flags)?.count())
+    });
+    match sent {
+        Err(error) if segment.is_some() && cannot_cut(&error) => {
+            tracing::debug!("{} sends one by one from now on: {error}", socket.local);
+            socket.cuts = false;
+            Ok(0)
+        }
+        sent => Ok(pieces.iter().take(sent?).map(|piece| piece.len()).sum()),
     }
 }
 
