@@ -49,7 +49,7 @@ const RULES: &[Rule] = &[
     Rule {
         room: "client",
         may_know: &["clock", "coap", "coaps", "dtls", "net"],
-        never: &["clap", "indicatif", "println!", "print!", "ExitCode", "std::thread"],
+        never: &["anyhow", "clap", "indicatif", "println!", "print!", "ExitCode", "std::thread"],
     },
     Rule {
         room: "cli",

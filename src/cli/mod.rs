@@ -37,6 +37,8 @@ mod trust;
 mod verify;
 #[cfg(feature = "tool")]
 mod ways;
+#[cfg(feature = "tool")]
+mod width;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;

@@ -1,32 +1,34 @@
 //! One question to a target, wherever it is and however it wants to be asked.
 
-use std::time::Duration;
-
-use anyhow::Context;
-
 use super::target::Target;
 use super::transport::{Answer, Client};
-use super::{locate, request};
+use super::{Error, Patience, locate, request};
 use crate::coap::{Call, Peer, Request};
 
 /// What [`Client::ask_target`] has found.
 #[derive(Debug)]
-pub(crate) struct Asked {
-    pub(crate) call: Call,
-    pub(crate) answer: Answer,
+pub struct Asked {
+    /// Which call it was: an observation goes on under it.
+    pub call: Call,
+    /// What came.
+    pub answer: Answer,
     /// How the device had to be asked.
-    pub(crate) way: request::Way,
+    pub way: request::Way,
 }
 
 impl Client {
     /// Asks the target at each of its addresses, until one answers. `request` makes the request in
     /// OCF's way, or without what only OCF knows, for servers that say they do not know it.
-    pub(crate) async fn ask_target(
+    ///
+    /// # Errors
+    ///
+    /// Where none of its addresses answers.
+    pub async fn ask_target(
         &mut self,
         target: &Target,
-        patience: Duration,
+        patience: Patience,
         request: impl Fn(request::Way) -> Request,
-    ) -> anyhow::Result<Asked> {
+    ) -> Result<Asked, Error> {
         let mut failure = None;
         for peer in self.peers(target, patience).await? {
             let peer = match peer {
@@ -52,27 +54,29 @@ impl Client {
                     }
                     Ok(answer) => return Ok(Asked { call, answer, way }),
                     Err(error) => {
-                        failure = Some(anyhow::Error::from(error).context(format!("{remote}")));
+                        failure =
+                            Some(Error::Exchange { whom: remote.to_string(), failure: error });
                         break;
                     }
                 }
             }
         }
-        Err(failure.context("the host has no address")?.context(format!("cannot ask {target}")))
+        let none = || Error::Invalid("the host has no address".into());
+        Err(failure.unwrap_or_else(none).doing(format!("cannot ask {target}")))
     }
 
     /// Where a target is, best first.
     async fn peers(
         &mut self,
         target: &Target,
-        patience: Duration,
-    ) -> anyhow::Result<Vec<anyhow::Result<Peer>>> {
+        patience: Patience,
+    ) -> Result<Vec<Result<Peer, Error>>, Error> {
         if let Some(device) = target.device() {
             let place = locate::find_device(self, device, patience).await?;
             return Ok(vec![place.serves(self, &target.path(), patience).await]);
         }
         let mut peers = Vec::new();
-        for remote in target.resolve()? {
+        for remote in target.resolve().await? {
             let peer = match target.is_secure() {
                 true => self.secure(remote, None, patience).await,
                 false => self.reach(remote),

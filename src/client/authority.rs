@@ -1,6 +1,5 @@
 //! The tool's own certificate authority: signs the identity certificates of its devices and clients.
 
-use anyhow::Context;
 use chrono::Datelike;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
@@ -9,10 +8,11 @@ use rcgen::{
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use super::Error;
 use crate::clock;
 
 /// A key and a certificate that says it may sign others.
-pub(crate) struct Authority {
+pub struct Authority {
     certificate: String,
     key: Zeroizing<String>,
     issuer: Issuer<'static, KeyPair>,
@@ -31,52 +31,80 @@ const IDENTITY_YEARS: i32 = 10;
 const OCF_IDENTITY: [u64; 9] = [1, 3, 6, 1, 4, 1, 44924, 1, 6];
 
 impl Authority {
-    pub(crate) fn new() -> anyhow::Result<Self> {
-        let key = KeyPair::generate().context("cannot make a key")?;
+    /// A new one.
+    ///
+    /// # Errors
+    ///
+    /// Where the system gives no random numbers.
+    pub fn new() -> Result<Self, Error> {
+        let key = KeyPair::generate().map_err(cannot("cannot make a key"))?;
         let mut params = CertificateParams::default();
         params.distinguished_name = named(NAME);
         // No intermediate authority below (OCF Security 9.4.2.2).
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         valid(&mut params, AUTHORITY_YEARS);
-        let certificate = params.self_signed(&key).context("cannot make a certificate")?.pem();
+        let certificate =
+            params.self_signed(&key).map_err(cannot("cannot make a certificate"))?.pem();
         Self::from_pem(&certificate, &key.serialize_pem())
     }
 
-    pub(crate) fn from_pem(certificate: &str, key: &str) -> anyhow::Result<Self> {
-        let pair = KeyPair::from_pem(key).context("cannot read the authority's key")?;
+    /// One that was kept.
+    ///
+    /// # Errors
+    ///
+    /// Where it is damaged.
+    pub fn from_pem(certificate: &str, key: &str) -> Result<Self, Error> {
+        let pair = KeyPair::from_pem(key).map_err(cannot("cannot read the authority's key"))?;
         let issuer = Issuer::from_ca_cert_pem(certificate, pair)
-            .context("cannot read the authority's certificate")?;
+            .map_err(cannot("cannot read the authority's certificate"))?;
         let (certificate, key) = (certificate.to_owned(), Zeroizing::new(key.to_owned()));
         Ok(Self { certificate, key, issuer })
     }
 
-    pub(crate) fn certificate_pem(&self) -> &str {
+    /// Its certificate.
+    pub fn certificate_pem(&self) -> &str {
         &self.certificate
     }
 
-    pub(crate) fn key_pem(&self) -> &str {
+    /// Its key.
+    pub fn key_pem(&self) -> &str {
         &self.key
     }
 
     /// A certificate with a new key, for a client that has none.
-    pub(crate) fn issue(&self, owner: Uuid) -> anyhow::Result<(String, Zeroizing<String>)> {
-        let key = KeyPair::generate().context("cannot make a key")?;
-        let certificate =
-            identity(owner).signed_by(&key, &self.issuer).context("cannot make a certificate")?;
+    ///
+    /// # Errors
+    ///
+    /// Where the system gives no random numbers.
+    pub fn issue(&self, owner: Uuid) -> Result<(String, Zeroizing<String>), Error> {
+        let key = KeyPair::generate().map_err(cannot("cannot make a key"))?;
+        let certificate = identity(owner)
+            .signed_by(&key, &self.issuer)
+            .map_err(cannot("cannot make a certificate"))?;
         Ok((certificate.pem(), Zeroizing::new(key.serialize_pem())))
     }
 
     /// A certificate for the key in a request. Only the key is taken from it: what the device may be
     /// called is not the device's to say.
-    pub(crate) fn sign(&self, request: &str, device: Uuid) -> anyhow::Result<String> {
+    ///
+    /// # Errors
+    ///
+    /// Where the request is none.
+    pub fn sign(&self, request: &str, device: Uuid) -> Result<String, Error> {
         // Some devices end their texts with a zero.
         let request = request.trim_end_matches('\0');
-        let mut request = CertificateSigningRequestParams::from_pem(request)
-            .context("the device's certificate request is malformed or not signed by its key")?;
+        let mut request = CertificateSigningRequestParams::from_pem(request).map_err(cannot(
+            "the device's certificate request is malformed or not signed by its key",
+        ))?;
         request.params = identity(device);
-        Ok(request.signed_by(&self.issuer).context("cannot sign the certificate")?.pem())
+        Ok(request.signed_by(&self.issuer).map_err(cannot("cannot sign the certificate"))?.pem())
     }
+}
+
+/// What could not be done, and why.
+fn cannot(what: &'static str) -> impl FnOnce(rcgen::Error) -> Error {
+    move |error| Error::Invalid(format!("{what}: {error}"))
 }
 
 /// What OCF wants in an identity certificate (OCF Security 9.4.2.3).

@@ -1,78 +1,26 @@
-//! Bodies: CBOR as text that a person reads, and what a person writes as CBOR.
+//! Bodies: CBOR as the client takes and gives it, and as one line of text.
 
 use ciborium::Value;
 
 use super::text;
 
-/// How text is laid out.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Layout {
-    /// On one line.
-    Line,
-    /// Over several lines, where that helps.
-    Lines,
-}
-
-/// The width that a line may have before it is broken, characters.
-const WIDTH: usize = 78;
-
 /// One CBOR item, and nothing after it.
-pub(crate) fn decode(bytes: &[u8]) -> Option<Value> {
+pub fn decode(bytes: &[u8]) -> Option<Value> {
     let mut rest = bytes;
     let value = ciborium::from_reader(&mut rest).ok()?;
     rest.is_empty().then_some(value)
 }
 
 /// Encodes an item.
-pub(crate) fn encode(value: &Value) -> Vec<u8> {
+pub fn encode(value: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();
     ciborium::into_writer(value, &mut bytes).expect("a vector takes everything");
     bytes
 }
 
-/// CBOR as JSON, with h'..' for byte strings and 1(..) for tags (RFC 8949 section 8).
-pub(crate) fn text(value: &Value, layout: Layout) -> String {
-    match layout {
-        Layout::Line => line(value),
-        Layout::Lines => lines(value, 0, true),
-    }
-}
-
-fn lines(value: &Value, indent: usize, outermost: bool) -> String {
-    let short = line(value);
-    let breaks = match value {
-        Value::Map(members) => outermost && members.len() > 1,
-        Value::Array(items) => outermost && items.iter().any(Value::is_map),
-        _ => return short,
-    };
-    if !breaks && indent + short.chars().count() <= WIDTH {
-        return short;
-    }
-    let inner = indent + 2;
-    let (open, parts, close) = match value {
-        Value::Map(members) => {
-            let member = |(key, value): &(Value, Value)| {
-                let key = line(key);
-                let value_indent = inner + key.chars().count() + 2;
-                let mut text = lines(value, value_indent, false);
-                if text.contains('\n') {
-                    text = lines(value, inner, false);
-                }
-                format!("{key}: {text}")
-            };
-            ('{', members.iter().map(member).collect::<Vec<_>>(), '}')
-        }
-        Value::Array(items) => {
-            ('[', items.iter().map(|item| lines(item, inner, false)).collect(), ']')
-        }
-        _ => return short,
-    };
-    let pad = " ".repeat(inner);
-    let parts = parts.join(&format!(",\n{pad}"));
-    format!("{open}\n{pad}{parts}\n{}{close}", " ".repeat(indent))
-}
-
-fn line(value: &Value) -> String {
+/// CBOR as JSON on one line, with h'..' for byte strings and 1(..) for tags (RFC 8949 section 8). What
+/// could drive a terminal is taken out.
+pub fn line(value: &Value) -> String {
     let list = |parts: Vec<String>| parts.join(", ");
     match value {
         Value::Text(text) => quoted(text),
@@ -98,80 +46,29 @@ fn quoted(text: &str) -> String {
     text::printable(&json)
 }
 
-/// CBOR as JSON proper: byte strings become texts of the form h'..', tags vanish.
-pub(crate) fn json(value: &Value) -> serde_json::Value {
-    match value {
-        Value::Text(text) => text.as_str().into(),
-        Value::Integer(number) => match i64::try_from(*number) {
-            Ok(number) => number.into(),
-            Err(_) => u64::try_from(*number).map_or_else(|_| line(value).into(), Into::into),
-        },
-        Value::Float(number) => (*number).into(),
-        Value::Bool(value) => (*value).into(),
-        Value::Null => serde_json::Value::Null,
-        Value::Tag(_, value) => json(value),
-        Value::Array(items) => items.iter().map(json).collect(),
-        Value::Map(members) => members
-            .iter()
-            .map(|(key, value)| {
-                let key = key.as_text().map_or_else(|| line(key), str::to_owned);
-                (key, json(value))
-            })
-            .collect(),
-        other => line(other).into(),
-    }
-}
-
-/// JSON as CBOR.
-pub(crate) fn from_json(value: serde_json::Value) -> Value {
-    match value {
-        serde_json::Value::Null => Value::Null,
-        serde_json::Value::Bool(value) => Value::Bool(value),
-        serde_json::Value::String(text) => Value::Text(text),
-        serde_json::Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(number), _) => Value::Integer(number.into()),
-            (None, Some(number)) => Value::Integer(number.into()),
-            (None, None) => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
-        },
-        serde_json::Value::Array(items) => Value::Array(items.into_iter().map(from_json).collect()),
-        serde_json::Value::Object(members) => Value::Map(
-            members.into_iter().map(|(key, value)| (Value::Text(key), from_json(value))).collect(),
-        ),
-    }
-}
-
-/// `key=value` as a member: the value is JSON where it can be, and a text otherwise.
-pub(crate) fn member(pair: &str) -> Result<(String, Value), String> {
-    let (key, value) = pair.split_once('=').ok_or("write it as key=value")?;
-    if key.is_empty() {
-        return Err("there is no key before the =".into());
-    }
-    let value = serde_json::from_str(value).map_or_else(|_| Value::Text(value.into()), from_json);
-    Ok((key.to_owned(), value))
-}
-
 /// The member `key` of a map.
-pub(crate) fn get<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
+pub fn get<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
     let members = value.as_map()?;
     members.iter().find(|(name, _)| name.as_text() == Some(key)).map(|(_, value)| value)
 }
 
 /// The text `key` of a map.
-pub(crate) fn get_text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
+pub fn get_text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
     get(value, key)?.as_text()
 }
 
 /// The number `key` of a map.
-pub(crate) fn get_number(value: &Value, key: &str) -> Option<u64> {
+pub fn get_number(value: &Value, key: &str) -> Option<u64> {
     get(value, key)?.as_integer()?.try_into().ok()
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
+/// Hexadecimal digits, two for each byte.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Bytes of hexadecimal digits; spaces between them do not matter.
-pub(crate) fn from_hex(text: &str) -> Result<Vec<u8>, String> {
+pub fn from_hex(text: &str) -> Result<Vec<u8>, String> {
     let digits: Option<Vec<u32>> =
         text.chars().filter(|c| !c.is_whitespace()).map(|c| c.to_digit(16)).collect();
     let digits = digits.ok_or("not hexadecimal digits")?;
@@ -188,65 +85,6 @@ mod tests {
     use ciborium::cbor;
 
     use super::*;
-
-    #[test]
-    fn cbor_reads_like_json() {
-        let value = cbor!({
-            "n" => "Kü\u{1b}che", "on" => true, "level" => -3, "x" => 1.5, "none" => null,
-            "data" => Value::Bytes(vec![0, 255]),
-            "time" => Value::Tag(1, Box::new(Value::from(7)))
-        })
-        .unwrap();
-        assert_eq!(
-            text(&value, Layout::Line),
-            "{\"n\": \"Kü\\u001bche\", \"on\": true, \"level\": -3, \"x\": 1.5, \"none\": null, \
-             \"data\": h'00ff', \"time\": 1(7)}"
-        );
-        let json = json(&value).to_string();
-        assert!(json.contains("\"data\":\"h'00ff'\"") && json.contains("\"time\":7"), "{json}");
-    }
-
-    #[test]
-    fn long_bodies_are_laid_out_and_short_parts_stay_together() {
-        let value = cbor!([{
-            "href" => "/oic/d", "rt" => ["oic.wk.d", "oic.d.virtual"], "p" => {"bm" => 1},
-            "eps" => [{"ep" => "coap://192.0.2.1:40001"}, {"ep" => "coaps://192.0.2.1:40002"},
-                      {"ep" => "coap://192.0.2.2:40001"}]
-        }])
-        .unwrap();
-        assert_eq!(
-            text(&value, Layout::Lines),
-            r#"[
-  {
-    "href": "/oic/d",
-    "rt": ["oic.wk.d", "oic.d.virtual"],
-    "p": {"bm": 1},
-    "eps": [
-      {"ep": "coap://192.0.2.1:40001"},
-      {"ep": "coaps://192.0.2.1:40002"},
-      {"ep": "coap://192.0.2.2:40001"}
-    ]
-  }
-]"#
-        );
-        assert_eq!(text(&cbor!({"bm" => 1}).unwrap(), Layout::Lines), r#"{"bm": 1}"#);
-        assert_eq!(text(&cbor!([1, 2, 3]).unwrap(), Layout::Lines), "[1, 2, 3]");
-    }
-
-    #[test]
-    fn values_are_json_where_they_can_be() {
-        let as_text = |pair| {
-            let (key, value) = member(pair).unwrap();
-            format!("{key} {}", line(&value))
-        };
-        assert_eq!(as_text("tm=256"), "tm 256");
-        assert_eq!(as_text("purl=https://x/y?a=b"), "purl \"https://x/y?a=b\"");
-        assert_eq!(as_text("n=\"256\""), "n \"256\"");
-        assert_eq!(as_text("dos={\"s\": 3}"), "dos {\"s\": 3}");
-        assert_eq!(as_text("owned=true"), "owned true");
-        assert_eq!(as_text("purl="), "purl \"\"");
-        assert!(member("purl").is_err() && member("=x").is_err());
-    }
 
     #[test]
     fn only_one_whole_item_is_decoded() {

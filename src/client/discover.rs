@@ -5,13 +5,13 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use super::transport::{Answer, Client, Event};
-use super::{body, links, request, text};
+use super::{Error, body, links, request, text};
 use crate::clock;
 use crate::coap::{Call, Code, Peer, Request};
 use crate::net::{COAP_PORT, GROUP_V4, GROUPS_V6};
 
 /// Devices listed; a network with more is not looked through by hand.
-const DEVICES_MAX: usize = 1000;
+pub const DEVICES_MAX: usize = 1000;
 
 /// How long a device that was found may take to tell of itself, beyond the wait.
 const DETAILS_WAIT: Duration = Duration::from_secs(4);
@@ -24,21 +24,25 @@ const EVERYONE: [Question; 2] = [Question::Ocf, Question::Coap];
 const OCF_QUESTION: &str = "/oic/res?rt=oic.wk.d";
 const COAP_QUESTION: &str = "/.well-known/core";
 
-/// One device, as far as it told.
+/// A device that was found, as far as it told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Device {
+pub struct Found {
     /// Its identifier; `None` for one that speaks CoAP but not OCF.
-    pub(crate) di: Option<String>,
-    pub(crate) name: Option<String>,
-    pub(crate) addresses: Vec<SocketAddr>,
-    pub(crate) owned: Option<bool>,
+    pub di: Option<String>,
+    /// How it calls itself.
+    pub name: Option<String>,
+    /// Where it answered, in clear.
+    pub addresses: Vec<SocketAddr>,
+    /// Whether somebody owns it.
+    pub owned: Option<bool>,
     /// Whether it is this tool that owns it.
-    pub(crate) ours: bool,
+    pub ours: bool,
     /// The path of its software update resource.
-    pub(crate) update: Option<String>,
-    pub(crate) version: Option<String>,
+    pub update: Option<String>,
+    /// The version of its software.
+    pub version: Option<String>,
     /// Whether its links were read, so that a missing resource is known to be missing.
-    pub(crate) links_read: bool,
+    pub links_read: bool,
 }
 
 /// What an answer will be about.
@@ -60,7 +64,7 @@ enum Question {
 
 /// A search that goes on.
 #[derive(Default)]
-pub(crate) struct Search {
+pub struct Search {
     /// How long it lasts, if not all those who were asked have answered before.
     wait: Duration,
     /// Whether it asks everyone, so that nobody knows when all have answered.
@@ -69,7 +73,7 @@ pub(crate) struct Search {
     /// Answers still awaited from single devices.
     open: usize,
     /// By identifier, or by address for those that have none.
-    found: BTreeMap<String, Device>,
+    found: BTreeMap<String, Found>,
     /// Which device is at an address.
     at: HashMap<SocketAddr, String>,
     /// Words for those who wonder why nobody was found.
@@ -78,11 +82,15 @@ pub(crate) struct Search {
 
 impl Search {
     /// Asks everyone in the neighbourhood: by every network interface, or by one.
-    pub(crate) fn everyone(
+    ///
+    /// # Errors
+    ///
+    /// Where there is no way to ask a group.
+    pub fn everyone(
         client: &mut Client,
         interface: Option<&str>,
         wait: Duration,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, Error> {
         let mut search = Self { wait, groups: true, ..Self::default() };
         for (call, question) in ask_groups(client, wait, interface, &EVERYONE)? {
             search.questions.insert(call, question);
@@ -91,11 +99,15 @@ impl Search {
     }
 
     /// Asks whoever is at these addresses.
-    pub(crate) fn at(
+    ///
+    /// # Errors
+    ///
+    /// Where no way leads to one of them.
+    pub fn at(
         client: &mut Client,
         addresses: &[SocketAddr],
         wait: Duration,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, Error> {
         let mut search = Self { wait, ..Self::default() };
         for remote in addresses {
             let peer = client.reach(*remote)?;
@@ -114,7 +126,7 @@ impl Search {
 
     /// Until the time has passed or, where single devices were asked, all have answered; tells how
     /// many were found so far. Can be dropped while it waits; what was found stays.
-    pub(crate) async fn listen(&mut self, client: &mut Client, mut found: impl FnMut(usize)) {
+    pub async fn listen(&mut self, client: &mut Client, mut found: impl FnMut(usize)) {
         let begun = clock::now().mono;
         let mut deadline = begun + self.wait;
         loop {
@@ -187,7 +199,7 @@ impl Search {
         let Some(di) = di else {
             if known.is_none() && self.found.len() < DEVICES_MAX {
                 let key = format!("~{address}");
-                let device = Device { addresses: vec![address], ..Device::default() };
+                let device = Found { addresses: vec![address], ..Found::default() };
                 self.found.insert(key.clone(), device);
                 self.at.insert(address, key);
             }
@@ -215,19 +227,19 @@ impl Search {
     }
 
     /// Who was found; OCF devices first, by name.
-    pub(crate) fn devices(&self) -> Vec<Device> {
-        let mut devices: Vec<Device> = self.found.values().cloned().collect();
+    pub fn devices(&self) -> Vec<Found> {
+        let mut devices: Vec<Found> = self.found.values().cloned().collect();
         devices.sort_by(|a, b| (a.di.is_none(), &a.name).cmp(&(b.di.is_none(), &b.name)));
         devices
     }
 
     /// Why an address was of no use, for those who wonder that nobody was found.
-    pub(crate) fn failure(&self) -> Option<&str> {
+    pub fn failure(&self) -> Option<&str> {
         self.failures.first().map(String::as_str)
     }
 }
 
-impl Device {
+impl Found {
     fn learn(&mut self, question: Question, value: &ciborium::Value) {
         let text = |key| body::get_text(value, key).filter(|text| !text.is_empty());
         match question {
@@ -256,7 +268,7 @@ impl Device {
 }
 
 /// Asks every OCF device in the neighbourhood who it is; its links come as answers.
-pub(crate) fn ask_everyone(client: &mut Client, wait: Duration) -> anyhow::Result<()> {
+pub(super) fn ask_everyone(client: &mut Client, wait: Duration) -> Result<(), Error> {
     ask_groups(client, wait, None, &[Question::Ocf]).map(drop)
 }
 
@@ -266,10 +278,12 @@ fn ask_groups(
     wait: Duration,
     only: Option<&str>,
     questions: &[Question],
-) -> anyhow::Result<Vec<(Call, Question)>> {
-    let v4 = client.sockets.ask_any((Ipv4Addr::UNSPECIFIED, 0).into())?;
+) -> Result<Vec<(Call, Question)>, Error> {
+    let v4 = client
+        .groups((Ipv4Addr::UNSPECIFIED, 0).into())
+        .map_err(|failure| Error::Exchange { whom: "everyone".into(), failure })?;
     // A machine can be without IPv6.
-    let v6 = client.sockets.ask_any((Ipv6Addr::UNSPECIFIED, 0).into()).ok();
+    let v6 = client.groups((Ipv6Addr::UNSPECIFIED, 0).into()).ok();
     let interfaces: Vec<(u32, bool, bool)> = client
         .sockets
         .interfaces()
@@ -281,8 +295,8 @@ fn ask_groups(
             (interface.index, has(true), has(false))
         })
         .collect();
-    if let Some(name) = only {
-        anyhow::ensure!(!interfaces.is_empty(), "no interface {name} is up and takes multicast");
+    if let Some(name) = only.filter(|_| interfaces.is_empty()) {
+        return Err(Error::Invalid(format!("no interface {name} is up and takes multicast")));
     }
     let mut calls = Vec::new();
     for (index, has_v4, has_v6) in interfaces {
@@ -369,7 +383,7 @@ mod tests {
 
     #[test]
     fn ownership_is_told_by_the_device_or_by_its_closed_door() {
-        let mut device = Device::default();
+        let mut device = Found::default();
         let closed = cbor!([{"href" => "/oic/sec/doxm", "rt" => [links::DOXM],
                              "eps" => [{"ep" => "coaps://10.0.0.1:2"}]}])
         .unwrap();

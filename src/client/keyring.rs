@@ -1,4 +1,4 @@
-//! The tool's own directory: who we are to devices, a key for each of them, and the authority that
+//! A directory of keys: who we are to devices, a key for each of them, and the authority that
 //! signs the certificates we hand out.
 //!
 //! ```text
@@ -8,7 +8,8 @@
 //! ca.pem ca.key.pem    our own authority
 //! ```
 //!
-//! Every file is readable by its owner alone, and replaced in one step.
+//! Every file is readable by its owner alone, and replaced in one step. A server that keeps its keys
+//! elsewhere has a keyring in memory, and takes what is new from it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -16,38 +17,41 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::authority::Authority;
-use super::body;
-use crate::dtls::{Anchor, OwnCertificate, PreSharedKey};
+use super::error::system;
+use super::{Error, body};
+use crate::dtls::{self, Anchor, OwnCertificate, PreSharedKey};
 
-/// The directory, as far as it was read.
-pub(crate) struct Keyring {
-    directory: PathBuf,
+/// The keys of one owner or client.
+pub struct Keyring {
+    /// Where they are kept; `None` in memory.
+    directory: Option<PathBuf>,
     own: Option<Uuid>,
-    devices: Vec<Device>,
+    devices: Vec<DeviceKey>,
 }
 
 /// A device that we share a key with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Device {
-    pub(crate) device: Uuid,
+pub struct DeviceKey {
+    /// Which device.
+    pub device: Uuid,
     #[serde(default)]
-    pub(crate) name: Option<String>,
+    /// How it calls itself.
+    pub name: Option<String>,
     /// Whether we own it, or somebody gave us this key.
-    pub(crate) owner: bool,
+    pub owner: bool,
     /// Sixteen bytes as hexadecimal digits.
     key: Zeroizing<String>,
     /// Where it was last seen in clear.
     #[serde(default)]
-    pub(crate) clear: Option<SocketAddr>,
+    pub clear: Option<SocketAddr>,
     /// Where it last took a session.
     #[serde(default)]
-    pub(crate) secure: Option<SocketAddr>,
+    pub secure: Option<SocketAddr>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,67 +59,81 @@ struct Identity {
     uuid: Uuid,
 }
 
-impl Device {
-    pub(crate) fn new(device: Uuid, key: &[u8], owner: bool) -> Self {
+impl DeviceKey {
+    /// A key of 16 bytes.
+    pub fn new(device: Uuid, key: &[u8], owner: bool) -> Self {
         let key = Zeroizing::new(body::hex(key));
         Self { device, name: None, owner, key, clear: None, secure: None }
     }
 
-    fn key(&self) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    /// The key itself.
+    ///
+    /// # Errors
+    ///
+    /// Where its file says something that is no key.
+    pub fn key(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
         body::from_hex(&self.key)
             .map(Zeroizing::new)
-            .map_err(|why| anyhow::anyhow!("the key of device {}: {why}", self.device))
+            .map_err(|why| Error::Invalid(format!("the key of device {}: {why}", self.device)))
     }
 }
 
 impl Keyring {
-    /// `~/.local/share/freshen`, or where the user keeps such things.
-    pub(crate) fn default_directory() -> anyhow::Result<PathBuf> {
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        if let Some(data) = set("XDG_DATA_HOME") {
-            return Ok(PathBuf::from(data).join("freshen"));
-        }
-        let home = set("HOME").context("there is no HOME; say --credentials DIR")?;
-        Ok(PathBuf::from(home).join(".local/share/freshen"))
+    /// Of the client `own`, kept by nobody but the caller.
+    pub fn in_memory(own: Uuid, devices: Vec<DeviceKey>) -> Self {
+        Self { directory: None, own: Some(own), devices }
     }
 
     /// Reads a directory; one that does not exist is empty.
-    pub(crate) fn open(directory: PathBuf) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be read or understood, or others may read it too.
+    pub fn open(directory: PathBuf) -> Result<Self, Error> {
         let own: Option<Identity> = read_json(&directory.join(IDENTITY))?;
         let mut devices = Vec::new();
+        let cannot = || format!("cannot read {}", directory.display());
         let listed = match fs::read_dir(directory.join(DEVICES)) {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
-            listed => Some(listed.with_context(|| format!("cannot read {}", directory.display()))?),
+            listed => Some(listed.map_err(system(cannot()))?),
         };
         for entry in listed.into_iter().flatten() {
-            let path = entry?.path();
+            let path = entry.map_err(system(cannot()))?.path();
             if path.extension().is_some_and(|extension| extension == "json") {
-                devices.extend(read_json::<Device>(&path)?);
+                devices.extend(read_json::<DeviceKey>(&path)?);
             }
         }
         devices.sort_by_key(|device| device.device);
-        Ok(Self { directory, own: own.map(|own| own.uuid), devices })
+        Ok(Self { directory: Some(directory), own: own.map(|own| own.uuid), devices })
     }
 
-    pub(crate) fn directory(&self) -> &Path {
-        &self.directory
+    /// Where it is, in words.
+    pub fn name(&self) -> String {
+        let directory = self.directory.as_ref();
+        directory.map_or("memory".into(), |directory| directory.display().to_string())
     }
 
-    pub(crate) fn devices(&self) -> &[Device] {
+    /// All devices that there is a key for.
+    pub fn devices(&self) -> &[DeviceKey] {
         &self.devices
     }
 
-    pub(crate) fn device(&self, device: Uuid) -> Option<&Device> {
+    /// The key for a device.
+    pub fn device(&self, device: Uuid) -> Option<&DeviceKey> {
         self.devices.iter().find(|known| known.device == device)
     }
 
     /// Who we are, if that was ever decided.
-    pub(crate) fn own(&self) -> Option<Uuid> {
+    pub fn own(&self) -> Option<Uuid> {
         self.own
     }
 
     /// Who we are; decided now if never before.
-    pub(crate) fn own_or_new(&mut self) -> anyhow::Result<Uuid> {
+    ///
+    /// # Errors
+    ///
+    /// Where that cannot be written down.
+    pub fn own_or_new(&mut self) -> Result<Uuid, Error> {
         if let Some(own) = self.own {
             return Ok(own);
         }
@@ -123,10 +141,14 @@ impl Keyring {
     }
 
     /// Makes a new directory that of this client.
-    pub(crate) fn belong_to(&mut self, own: Uuid) -> anyhow::Result<Uuid> {
-        if let Some(known) = self.own {
-            let directory = self.directory.display();
-            anyhow::ensure!(known == own, "{directory} is the directory of client {known}");
+    ///
+    /// # Errors
+    ///
+    /// Where it is another's, or that cannot be written down.
+    pub fn belong_to(&mut self, own: Uuid) -> Result<Uuid, Error> {
+        if let Some(known) = self.own.filter(|known| *known != own) {
+            let name = self.name();
+            return Err(Error::Invalid(format!("{name} is the directory of client {known}")));
         }
         self.write_json(IDENTITY, &Identity { uuid: own })?;
         self.own = Some(own);
@@ -134,56 +156,85 @@ impl Keyring {
     }
 
     /// What we answer a device that wants to know our key for it.
-    pub(crate) fn psk(&self, device: &Device) -> anyhow::Result<PreSharedKey> {
-        let own =
-            self.own.context("identity.json is missing; the keys are of no use without it")?;
+    ///
+    /// # Errors
+    ///
+    /// Where nobody knows who we are, or the key is none.
+    pub fn psk(&self, device: &DeviceKey) -> Result<PreSharedKey, Error> {
+        let unknown = "identity.json is missing; the keys are of no use without it";
+        let own = self.own.ok_or_else(|| Error::Invalid(unknown.into()))?;
         Ok(PreSharedKey::new(own.as_bytes(), device.key()?.as_slice()))
     }
 
     /// Keeps what is known of a device, in place of what was.
-    pub(crate) fn keep(&mut self, device: Device) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be written down; nothing is kept then.
+    pub fn keep(&mut self, device: DeviceKey) -> Result<(), Error> {
         self.write_json(&file_of(device.device), &device)?;
         self.devices.retain(|known| known.device != device.device);
         self.devices.push(device);
         Ok(())
     }
 
-    pub(crate) fn forget(&mut self, device: Uuid) -> anyhow::Result<()> {
+    /// Forgets what is known of a device, if anything is.
+    ///
+    /// # Errors
+    ///
+    /// Where its file cannot be removed.
+    pub fn forget(&mut self, device: Uuid) -> Result<(), Error> {
         self.devices.retain(|known| known.device != device);
-        let path = self.directory.join(file_of(device));
+        let Some(directory) = &self.directory else { return Ok(()) };
+        let path = directory.join(file_of(device));
         match fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("cannot remove {}", path.display()))
+                Err(system(format!("cannot remove {}", path.display()))(error))
             }
             _ => Ok(()),
         }
     }
 
     /// Our certificate, and whom we believe.
-    pub(crate) fn certificate(&self) -> anyhow::Result<Option<(OwnCertificate, Vec<Anchor>)>> {
-        let Some(chain) = read(&self.directory.join(CERTIFICATE))? else { return Ok(None) };
+    ///
+    /// # Errors
+    ///
+    /// Where a file is missing or damaged.
+    pub fn certificate(&self) -> Result<Option<(OwnCertificate, Vec<Anchor>)>, Error> {
+        let Some(directory) = &self.directory else { return Ok(None) };
+        let Some(chain) = read(&directory.join(CERTIFICATE))? else { return Ok(None) };
         let part = |name: &str| {
-            let path = self.directory.join(name);
-            read(&path)?.with_context(|| format!("{} is missing", path.display()))
+            let path = directory.join(name);
+            read(&path)?.ok_or_else(|| Error::Invalid(format!("{} is missing", path.display())))
         };
-        let own = OwnCertificate::from_pem(chain.as_bytes(), part(CERTIFICATE_KEY)?.as_bytes())?;
-        Ok(Some((own, Anchor::from_pem(part(ROOTS)?.as_bytes())?)))
+        let (key, roots) = (part(CERTIFICATE_KEY)?, part(ROOTS)?);
+        let damaged = |error: dtls::Error| {
+            Error::Invalid(format!("the certificate in {}: {error}", directory.display()))
+        };
+        let own = OwnCertificate::from_pem(chain.as_bytes(), key.as_bytes()).map_err(damaged)?;
+        Ok(Some((own, Anchor::from_pem(roots.as_bytes()).map_err(damaged)?)))
     }
 
-    pub(crate) fn keep_certificate(
-        &self,
-        chain: &str,
-        key: &str,
-        roots: &str,
-    ) -> anyhow::Result<()> {
+    /// Keeps our certificate, and whom we believe.
+    ///
+    /// # Errors
+    ///
+    /// Where they cannot be written down.
+    pub fn keep_certificate(&self, chain: &str, key: &str, roots: &str) -> Result<(), Error> {
         self.write(ROOTS, roots.as_bytes())?;
         self.write(CERTIFICATE_KEY, key.as_bytes())?;
         self.write(CERTIFICATE, chain.as_bytes())
     }
 
     /// The authority that signs certificates for our devices and clients; made when first needed.
-    pub(crate) fn authority(&self) -> anyhow::Result<Authority> {
-        let (certificate, key) = (self.directory.join(CA), self.directory.join(CA_KEY));
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be read, made or written down.
+    pub fn authority(&self) -> Result<Authority, Error> {
+        let nowhere = || Error::Invalid("a keyring in memory has no authority of its own".into());
+        let directory = self.directory.as_ref().ok_or_else(nowhere)?;
+        let (certificate, key) = (directory.join(CA), directory.join(CA_KEY));
         if let (Some(certificate), Some(key)) = (read(&certificate)?, read(&key)?) {
             return Authority::from_pem(&certificate, &key);
         }
@@ -193,16 +244,18 @@ impl Keyring {
         Ok(authority)
     }
 
-    fn write_json(&self, name: &str, value: &impl Serialize) -> anyhow::Result<()> {
-        let text = Zeroizing::new(serde_json::to_string_pretty(value)?);
+    fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), Error> {
+        let text = serde_json::to_string_pretty(value);
+        let text = Zeroizing::new(text.expect("names and keys are texts"));
         self.write(name, text.as_bytes())
     }
 
     /// Replaces a file in one step.
-    fn write(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
-        let path = self.directory.join(name);
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let Some(directory) = &self.directory else { return Ok(()) };
+        let path = directory.join(name);
         let written = || -> std::io::Result<()> {
-            let parent = path.parent().unwrap_or(&self.directory);
+            let parent = path.parent().unwrap_or(directory);
             fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
             let new = path.with_extension(format!("new-{}", std::process::id()));
             let mut file = OpenOptions::new()
@@ -216,7 +269,7 @@ impl Keyring {
             fs::rename(&new, &path)?;
             File::open(parent)?.sync_all()
         };
-        written().with_context(|| format!("cannot write {}", path.display()))
+        written().map_err(system(format!("cannot write {}", path.display())))
     }
 }
 
@@ -232,21 +285,26 @@ fn file_of(device: Uuid) -> String {
     format!("{DEVICES}/{device}.json")
 }
 
-fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> anyhow::Result<Option<T>> {
+fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>, Error> {
     let Some(text) = read(path)? else { return Ok(None) };
     let value = serde_json::from_str(&text);
-    value.map(Some).with_context(|| format!("cannot understand {}", path.display()))
+    value
+        .map(Some)
+        .map_err(|error| Error::Invalid(format!("cannot understand {}: {error}", path.display())))
 }
 
 /// A file that nobody else may read; `None` if there is none.
-fn read(path: &Path) -> anyhow::Result<Option<Zeroizing<String>>> {
+fn read(path: &Path) -> Result<Option<Zeroizing<String>>, Error> {
     let shown = path.display();
     let mode = match fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        other => other.with_context(|| format!("cannot read {shown}"))?.permissions().mode(),
+        other => other.map_err(system(format!("cannot read {shown}")))?.permissions().mode(),
     };
-    anyhow::ensure!(mode & 0o077 == 0, "others may read {shown}; run: chmod 600 {shown}");
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
+    if mode & 0o077 != 0 {
+        let words = format!("others may read {shown}; run: chmod 600 {shown}");
+        return Err(Error::Invalid(words));
+    }
+    let text = fs::read_to_string(path).map_err(system(format!("cannot read {shown}")))?;
     Ok(Some(Zeroizing::new(text)))
 }
 
@@ -262,7 +320,7 @@ mod tests {
         assert!(keyring.own().is_none() && keyring.devices().is_empty());
         let own = keyring.own_or_new().unwrap();
         let di = Uuid::from_u128(7);
-        keyring.keep(Device::new(di, &[0xab; 16], true)).unwrap();
+        keyring.keep(DeviceKey::new(di, &[0xab; 16], true)).unwrap();
         let mut again = Keyring::open(path.clone()).unwrap();
         assert_eq!(again.own(), Some(own));
         let device = again.device(di).unwrap();
@@ -292,7 +350,7 @@ mod tests {
 
     #[test]
     fn a_key_does_not_show() {
-        let shown = format!("{:?}", Device::new(Uuid::from_u128(7), &[0xab; 16], true));
+        let shown = format!("{:?}", DeviceKey::new(Uuid::from_u128(7), &[0xab; 16], true));
         assert!(!shown.contains("abab"), "{shown}");
     }
 

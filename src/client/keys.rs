@@ -4,31 +4,41 @@ use std::net::SocketAddr;
 
 use uuid::Uuid;
 
+use super::Error;
 use super::keyring::Keyring;
 use crate::dtls::{
     Anchor, ClientPolicy, HintedKey, IdentityRule, OwnCertificate, PreSharedKey, Suite,
 };
 
 /// Keys for secure sessions with any device.
-pub(crate) struct Keys {
-    pub(crate) keyring: Keyring,
+pub struct Keys {
+    /// Our own.
+    pub keyring: Keyring,
     /// What is used instead of them.
-    pub(crate) given: Option<Given>,
+    pub given: Option<Given>,
 }
 
 /// A key or a certificate for whoever is asked.
-pub(crate) enum Given {
+pub enum Given {
+    /// A shared key.
     Psk(PreSharedKey),
+    /// Our certificate, and who may vouch for the device's.
     Certificate(OwnCertificate, Vec<Anchor>),
+}
+
+impl From<Keyring> for Keys {
+    fn from(keyring: Keyring) -> Self {
+        Self { keyring, given: None }
+    }
 }
 
 impl Keys {
     /// What to offer the server at that address; `device` where it is known which one it is.
-    pub(crate) fn policy(
+    pub(super) fn policy(
         &self,
         remote: SocketAddr,
         device: Option<Uuid>,
-    ) -> anyhow::Result<ClientPolicy> {
+    ) -> Result<ClientPolicy, Error> {
         match &self.given {
             Some(Given::Psk(psk)) => Ok(with_key(psk.clone())),
             Some(Given::Certificate(own, anchors)) => {
@@ -40,7 +50,7 @@ impl Keys {
     }
 
     /// From the directory: the key for the device, or for whichever device it turns out to be.
-    fn kept(&self, remote: SocketAddr, device: Option<Uuid>) -> anyhow::Result<ClientPolicy> {
+    fn kept(&self, remote: SocketAddr, device: Option<Uuid>) -> Result<ClientPolicy, Error> {
         if let Some(known) = device.and_then(|device| self.keyring.device(device)) {
             return Ok(with_key(self.keyring.psk(known)?));
         }
@@ -65,17 +75,14 @@ impl Keys {
             policy.anchors = anchors;
             policy.server_identity = device.map_or(IdentityRule::Ocf, IdentityRule::OcfDevice);
         }
-        let directory = self.keyring.directory().display();
-        anyhow::ensure!(
-            !policy.suites.is_empty(),
-            "there is no key for it in {directory}; own the device first (`freshen own`), have its \
-             owner make you its client (`freshen provision client`), or say --psk or --cert"
-        );
+        if policy.suites.is_empty() {
+            return Err(Error::NoKey { directory: self.keyring.name() });
+        }
         Ok(policy)
     }
 }
 
-pub(crate) fn with_key(psk: PreSharedKey) -> ClientPolicy {
+pub(super) fn with_key(psk: PreSharedKey) -> ClientPolicy {
     ClientPolicy { suites: Suite::WITH_KEYS.to_vec(), psk: Some(psk), ..ClientPolicy::default() }
 }
 
@@ -96,7 +103,7 @@ fn with_certificate(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::keyring::Device;
+    use crate::client::keyring::DeviceKey;
 
     #[test]
     fn the_key_fits_the_device_and_without_one_there_is_advice() {
@@ -106,9 +113,9 @@ mod tests {
         let mut keys = Keys { keyring, given: None };
         let remote: SocketAddr = "192.0.2.1:5684".parse().unwrap();
         let advice = keys.policy(remote, None).unwrap_err().to_string();
-        assert!(advice.contains("freshen own"), "{advice}");
+        assert!(advice.contains("there is no key"), "{advice}");
         for n in [1, 2] {
-            let mut device = Device::new(Uuid::from_u128(n), &[n as u8; 16], true);
+            let mut device = DeviceKey::new(Uuid::from_u128(n), &[n as u8; 16], true);
             device.secure = (n == 2).then_some(remote);
             keys.keyring.keep(device).unwrap();
         }

@@ -9,52 +9,54 @@ use super::body;
 use crate::coap::Peer;
 
 /// The types of resources that the client knows.
-pub(crate) const SOFTWARE_UPDATE: &str = "oic.r.softwareupdate";
-pub(crate) const PSTAT: &str = "oic.r.pstat";
-pub(crate) const DOXM: &str = "oic.r.doxm";
-pub(crate) const UPDATE_STATUS: &str = "x.freshen.r.updatestatus";
+pub(super) const SOFTWARE_UPDATE: &str = "oic.r.softwareupdate";
+pub(super) const PSTAT: &str = "oic.r.pstat";
+pub(super) const DOXM: &str = "oic.r.doxm";
+pub(super) const UPDATE_STATUS: &str = "x.freshen.r.updatestatus";
 
 /// Characters of a UUID; what follows, such as a zero, is not looked at.
 const UUID_CHARS: usize = 36;
 
 /// Whether a path is none of those that OCF itself gives a meaning.
-pub(crate) fn is_of_application(path: &str) -> bool {
+pub(super) fn is_of_application(path: &str) -> bool {
     !path.starts_with("/oic/") && path != "/.well-known/core"
 }
 
 /// A link of `/oic/res`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Link {
-    pub(crate) href: String,
+pub struct Link {
+    /// Its path.
+    pub href: String,
     types: Vec<String>,
     /// `ocf://<di>`, without the scheme.
-    pub(crate) device: Option<String>,
+    pub device: Option<String>,
     endpoints: Vec<String>,
 }
 
 impl Link {
-    pub(crate) fn has_type(&self, name: &str) -> bool {
+    /// Whether it is of this type (`rt`).
+    pub fn has_type(&self, name: &str) -> bool {
         self.types.iter().any(|known| known == name)
     }
 
     /// Whether it is served in clear, as far as it says.
-    pub(crate) fn is_clear(&self) -> bool {
+    pub fn is_clear(&self) -> bool {
         self.endpoints.is_empty() || self.endpoints.iter().any(|ep| ep.starts_with("coap://"))
     }
 
     /// Whether it does not say where it is served, which means: here.
-    pub(crate) fn names_no_endpoint(&self) -> bool {
+    pub(super) fn names_no_endpoint(&self) -> bool {
         self.endpoints.is_empty()
     }
 
     /// The device, if the link says it properly.
-    pub(crate) fn device_id(&self) -> Option<Uuid> {
+    pub fn device_id(&self) -> Option<Uuid> {
         self.device.as_ref()?.get(..UUID_CHARS)?.parse().ok()
     }
 
     /// Where it is served in clear: the endpoint it names on the host that told about it, or the one
     /// that told if it names none. The link-local zone is that of the answer.
-    pub(crate) fn clear_address(&self, told_by: SocketAddr) -> Option<SocketAddr> {
+    pub fn clear_address(&self, told_by: SocketAddr) -> Option<SocketAddr> {
         if self.endpoints.is_empty() {
             return Some(told_by);
         }
@@ -62,12 +64,12 @@ impl Link {
     }
 
     /// Where it is served over DTLS, as far as it says.
-    pub(crate) fn secure_address(&self, told_by: SocketAddr) -> Option<SocketAddr> {
+    pub fn secure_address(&self, told_by: SocketAddr) -> Option<SocketAddr> {
         self.address("coaps://", told_by)
     }
 
     /// Whether this peer serves it, as far as the link says.
-    pub(crate) fn is_served_at(&self, peer: Peer) -> bool {
+    pub(super) fn is_served_at(&self, peer: Peer) -> bool {
         let scheme = if peer.session == 0 { "coap://" } else { "coaps://" };
         self.address(scheme, peer.remote) == Some(peer.remote)
     }
@@ -91,7 +93,7 @@ impl Link {
 }
 
 /// The links in a representation of `/oic/res`, in its default or its baseline form.
-pub(crate) fn links(value: &Value) -> Vec<Link> {
+pub(super) fn links(value: &Value) -> Vec<Link> {
     let Some(items) = value.as_array() else { return vec![] };
     let nested = items.iter().filter_map(|item| body::get(item, "links")?.as_array()).flatten();
     items.iter().chain(nested).filter_map(link).collect()

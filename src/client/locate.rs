@@ -1,15 +1,16 @@
 //! Finds a device, however it is named.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Context;
 use uuid::Uuid;
 
 use super::links::Link;
 use super::place::{LINKS, Place};
+use super::request::accepted;
 use super::target::Target;
-use super::transport::{Client, accepted};
-use super::{body, discover, links, request, svr};
+use super::transport::Client;
+use super::{Error, Patience, body, discover, links, request, svr};
 use crate::clock;
 use crate::coap::{Code, Peer};
 
@@ -20,11 +21,15 @@ const REMEMBERED_WAIT: Duration = Duration::from_secs(2);
 const GROUP_WAIT: Duration = Duration::from_secs(7);
 
 /// The place of a target, however it is named.
-pub(crate) async fn find(
+///
+/// # Errors
+///
+/// Where nobody answers, or whoever answers is no OCF device.
+pub async fn find(
     client: &mut Client,
     target: &Target,
-    patience: Duration,
-) -> anyhow::Result<Place> {
+    patience: Patience,
+) -> Result<Place, Error> {
     if let Some(device) = target.device() {
         return find_device(client, device, patience).await;
     }
@@ -37,8 +42,9 @@ pub(crate) async fn find(
     {
         return Ok(place);
     }
-    let response = accepted(asked.answer.response).with_context(|| {
-        format!("{target} is no OCF device or does not tell of its resources (/oic/res)")
+    let response = accepted(asked.answer.response).map_err(|refusal| {
+        let what = "to tell of its resources (/oic/res)".into();
+        Error::Refused { what, refusal }.doing(format!("{target} is no OCF device, or not ours"))
     })?;
     let links = request::cbor(&response).map(|value| links::links(&value)).unwrap_or_default();
     Ok(Place::new(peer, links))
@@ -46,28 +52,53 @@ pub(crate) async fn find(
 
 /// A device that tells only its owner who it is, and nobody what it serves: its provisioning broke
 /// off before it had an access control list. Enough to go on with that, or to reset it.
-async fn read_owned(client: &mut Client, peer: Peer, patience: Duration) -> Option<Place> {
+async fn read_owned(client: &mut Client, peer: Peer, patience: Patience) -> Option<Place> {
     let answer = client.ask(peer, request::get(svr::DOXM), patience).await.ok()?;
     let doxm = request::cbor(&answer.response)?;
     let device = body::get_text(&doxm, "deviceuuid")?.parse().ok()?;
     Some(Place { device: Some(device), told_by: peer, links: Vec::new() })
 }
 
+/// A device that is ours and tells nobody in clear who it is, because its transfer broke off: asked for
+/// where it took sessions when it was last seen at `remote`. [`super::own::resume`] goes on with it.
+pub async fn find_silent(
+    client: &mut Client,
+    remote: SocketAddr,
+    patience: Patience,
+) -> Option<Place> {
+    let devices = client.keys.keyring.devices().iter();
+    let seen = devices.filter(|known| known.owner && known.clear == Some(remote));
+    let seen: Vec<(Uuid, SocketAddr)> =
+        seen.filter_map(|known| Some((known.device, known.secure?))).collect();
+    for (device, address) in seen {
+        if let Ok(peer) = client.secure(address, Some(device), patience).await
+            && let Some(place) = read_owned(client, peer, patience).await
+        {
+            return Some(place);
+        }
+    }
+    None
+}
+
 /// Asks where the device was last, and then everyone in the neighbourhood.
-pub(crate) async fn find_device(
+///
+/// # Errors
+///
+/// Where it does not answer.
+pub async fn find_device(
     client: &mut Client,
     device: Uuid,
-    patience: Duration,
-) -> anyhow::Result<Place> {
+    patience: Patience,
+) -> Result<Place, Error> {
     let remembered = client.keys.keyring.device(device).and_then(|known| known.clear);
     if let Some(address) = remembered {
         let peer = client.reach(address)?;
-        if let Some(place) = read(client, peer, device, REMEMBERED_WAIT.min(patience)).await {
+        if let Some(place) = read(client, peer, device, patience.at_most(REMEMBERED_WAIT)).await {
             return Ok(place);
         }
     }
     discover::ask_everyone(client, GROUP_WAIT)?;
-    let deadline = clock::now().mono + GROUP_WAIT;
+    let deadline = patience.whole(clock::now().mono, GROUP_WAIT);
     while let Some(event) = client.event_until(deadline).await {
         let Ok(answer) = event.outcome else { continue };
         let links = request::cbor(&answer.response).map(|value| links::links(&value));
@@ -87,14 +118,11 @@ pub(crate) async fn find_device(
     {
         return Ok(place);
     }
-    anyhow::bail!(
-        "device {device} did not answer; is it on, and in this network? `freshen discover` shows \
-         who is; HOST:PORT instead of the uuid reaches further"
-    )
+    Err(Error::NotFound(device))
 }
 
 /// Notes where the device is now, for the next command.
-fn remember(client: &mut Client, device: Uuid, place: &Place) -> anyhow::Result<()> {
+fn remember(client: &mut Client, device: Uuid, place: &Place) -> Result<(), Error> {
     let Some(known) = client.keys.keyring.device(device) else { return Ok(()) };
     let mut known = known.clone();
     known.clear = Some(place.told_by.remote);
@@ -103,11 +131,11 @@ fn remember(client: &mut Client, device: Uuid, place: &Place) -> anyhow::Result<
 }
 
 /// The links of the device at that address, if it is the right one.
-pub(crate) async fn read(
+pub(super) async fn read(
     client: &mut Client,
     peer: Peer,
     device: Uuid,
-    patience: Duration,
+    patience: Patience,
 ) -> Option<Place> {
     let answer = client.ask(peer, request::get(LINKS), patience).await.ok()?;
     let links = request::cbor(&answer.response).map(|value| links::links(&value))?;

@@ -2,11 +2,11 @@
 
 use ciborium::Value;
 
-use super::body;
+use super::{Refusal, body};
 use crate::coap::{Code, Request, Response, option};
 
 /// OCF-Accept-Content-Format-Version and OCF-Content-Format-Version. Both are critical.
-pub(crate) const CRITICAL_OPTIONS: [u16; 2] = [ACCEPT_VERSION, CONTENT_VERSION];
+pub(super) const CRITICAL_OPTIONS: [u16; 2] = [ACCEPT_VERSION, CONTENT_VERSION];
 const ACCEPT_VERSION: u16 = 2049;
 const CONTENT_VERSION: u16 = 2053;
 
@@ -19,7 +19,7 @@ const CBOR: u32 = 60;
 
 /// How to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub enum Way {
     /// With OCF's options and content format.
     Ocf,
     /// As any CoAP server understands it.
@@ -27,7 +27,7 @@ pub(crate) enum Way {
 }
 
 /// Adds what this way of asking needs.
-pub(crate) fn dressed(mut request: Request, way: Way) -> Request {
+pub fn dressed(mut request: Request, way: Way) -> Request {
     let has_body = !request.payload.is_empty();
     if way == Way::Ocf {
         request.options.set_uint(option::ACCEPT, OCF_CBOR);
@@ -43,13 +43,13 @@ pub(crate) fn dressed(mut request: Request, way: Way) -> Request {
 }
 
 /// A GET in OCF's way.
-pub(crate) fn get(path: &str) -> Request {
+pub fn get(path: &str) -> Request {
     dressed(Request::new(Code::GET, path), Way::Ocf)
 }
 
 /// Whether a server that knows nothing of OCF gave this answer: nothing has been done, and it is
 /// worth asking in the plain way.
-pub(crate) fn unknown(method: Code, response: &Response) -> bool {
+pub(super) fn unknown(method: Code, response: &Response) -> bool {
     match response.code {
         Code::BAD_OPTION | Code::UNSUPPORTED_CONTENT_FORMAT => true,
         Code::NOT_ACCEPTABLE => method == Code::GET,
@@ -57,13 +57,22 @@ pub(crate) fn unknown(method: Code, response: &Response) -> bool {
     }
 }
 
+/// The response, if it is a success.
+///
+/// # Errors
+///
+/// What the device says of its refusal.
+pub fn accepted(response: Response) -> Result<Response, Refusal> {
+    if response.code.is_success() { Ok(response) } else { Err(Refusal::of(&response)) }
+}
+
 /// Whether the body is CBOR.
-pub(crate) fn is_cbor(response: &Response) -> bool {
+pub fn is_cbor(response: &Response) -> bool {
     matches!(response.options.uint(option::CONTENT_FORMAT), Some(OCF_CBOR | CBOR))
 }
 
 /// The body, if it is CBOR.
-pub(crate) fn cbor(response: &Response) -> Option<Value> {
+pub fn cbor(response: &Response) -> Option<Value> {
     is_cbor(response).then(|| body::decode(&response.payload)).flatten()
 }
 

@@ -1,13 +1,14 @@
 //! What a person names on the command line: a device, or one of its resources.
 
 use std::fmt;
-use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::str::FromStr;
 
-use anyhow::Context;
 use nix::net::if_::if_nametoindex;
 use uuid::Uuid;
 
+use super::Error;
+use super::error::system;
 use crate::coap::{Code, Request, option};
 use crate::net::COAP_PORT;
 
@@ -17,7 +18,7 @@ const COAPS_PORT: u16 = 5684;
 /// `coap://host:port/path?query`, the same with `coaps` or `ocf://device`, or only the first part of
 /// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
+pub struct Target {
     scheme: Scheme,
     host: String,
     port: u16,
@@ -35,54 +36,60 @@ enum Scheme {
 
 impl Target {
     /// Whether the address is one for DTLS.
-    pub(crate) fn is_secure(&self) -> bool {
+    pub fn is_secure(&self) -> bool {
         self.scheme == Scheme::Coaps
     }
 
     /// The device, where it is named by its identifier.
-    pub(crate) fn device(&self) -> Option<Uuid> {
+    pub fn device(&self) -> Option<Uuid> {
         match self.scheme {
             Scheme::Ocf => self.host.parse().ok(),
             _ => None,
         }
     }
 
-    /// The addresses that the host has, best first.
-    pub(crate) fn resolve(&self) -> anyhow::Result<Vec<SocketAddr>> {
-        anyhow::ensure!(
-            self.scheme != Scheme::Ocf,
-            "name the device by an address here: HOST:PORT as `freshen discover` prints it"
-        );
+    /// The addresses that the host has, best first; at least one.
+    ///
+    /// # Errors
+    ///
+    /// Where it has none, or is named by its identifier.
+    pub async fn resolve(&self) -> Result<Vec<SocketAddr>, Error> {
+        if self.scheme == Scheme::Ocf {
+            return Err(Error::Invalid("name the device by an address here: HOST:PORT".into()));
+        }
         if let Some((address, zone)) = self.host.split_once('%') {
-            let address: Ipv6Addr =
-                address.parse().with_context(|| format!("{address} is not an IPv6 address"))?;
+            let address: Ipv6Addr = address
+                .parse()
+                .map_err(|_| Error::Invalid(format!("{address} is not an IPv6 address")))?;
             let scope = match zone.parse() {
                 Ok(index) => index,
-                Err(_) => if_nametoindex(zone)
-                    .with_context(|| format!("this machine has no interface {zone}"))?,
+                Err(_) => if_nametoindex(zone).map_err(|error| {
+                    system(format!("this machine has no interface {zone}"))(error.into())
+                })?,
             };
             return Ok(vec![SocketAddrV6::new(address, self.port, 0, scope).into()]);
         }
-        let addresses: Vec<SocketAddr> = (&*self.host, self.port)
-            .to_socket_addrs()
-            .with_context(|| format!("cannot find the host {}", self.host))?
-            .collect();
-        anyhow::ensure!(!addresses.is_empty(), "the host {} has no address", self.host);
-        Ok(addresses)
+        let found = tokio::net::lookup_host((&*self.host, self.port)).await;
+        let found = found.map_err(system(format!("cannot find the host {}", self.host)))?;
+        let addresses: Vec<SocketAddr> = found.collect();
+        match addresses.is_empty() {
+            true => Err(Error::Invalid(format!("the host {} has no address", self.host))),
+            false => Ok(addresses),
+        }
     }
 
     /// Whether it names a resource, and not only a device.
-    pub(crate) fn has_path(&self) -> bool {
+    pub fn has_path(&self) -> bool {
         !self.segments.is_empty()
     }
 
     /// The device that serves it.
-    pub(crate) fn without_path(&self) -> Self {
+    pub fn without_path(&self) -> Self {
         Self { segments: Vec::new(), queries: Vec::new(), ..self.clone() }
     }
 
     /// A request for the resource.
-    pub(crate) fn request(&self, code: Code) -> Request {
+    pub fn request(&self, code: Code) -> Request {
         let mut request = Request::new(code, "");
         for segment in &self.segments {
             request.options.push(option::URI_PATH, segment);
@@ -94,7 +101,7 @@ impl Target {
     }
 
     /// The path, as in a link.
-    pub(crate) fn path(&self) -> String {
+    pub fn path(&self) -> String {
         self.segments.iter().map(|segment| format!("/{segment}")).collect()
     }
 }
@@ -230,7 +237,7 @@ mod tests {
             let target: Target = format!("{text}/oic/d").parse().unwrap();
             assert_eq!(target.device(), di.parse().ok(), "{text}");
             assert_eq!(target.path(), "/oic/d");
-            assert!(!target.is_secure() && target.resolve().is_err());
+            assert!(!target.is_secure());
             assert_eq!(target.to_string(), format!("ocf://{}/oic/d", di.to_lowercase()));
         }
     }
@@ -259,11 +266,13 @@ mod tests {
 
     #[test]
     fn addresses_are_found_without_asking_anyone() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let resolve = |target: &Target| runtime.block_on(target.resolve());
         let target: Target = "[::1]:61".parse().unwrap();
-        assert_eq!(target.resolve().unwrap(), ["[::1]:61".parse().unwrap()]);
+        assert_eq!(resolve(&target).unwrap(), ["[::1]:61".parse().unwrap()]);
         let scoped: Target = "[fe80::1%7]:61".parse().unwrap();
-        assert_eq!(scoped.resolve().unwrap()[0].to_string(), "[fe80::1%7]:61");
+        assert_eq!(resolve(&scoped).unwrap()[0].to_string(), "[fe80::1%7]:61");
         let odd: Target = "[fe80::1%no-such-interface]".parse().unwrap();
-        assert!(odd.resolve().unwrap_err().to_string().contains("no-such-interface"));
+        assert!(resolve(&odd).unwrap_err().to_string().contains("no-such-interface"));
     }
 }

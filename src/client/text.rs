@@ -3,7 +3,7 @@
 use crate::coap::Code;
 
 /// `4.04 Not Found`.
-pub(crate) fn code(code: Code) -> String {
+pub fn code(code: Code) -> String {
     let name = match (code.class(), code.detail()) {
         (2, 1) => "Created",
         (2, 2) => "Deleted",
@@ -36,12 +36,12 @@ pub(crate) fn code(code: Code) -> String {
 }
 
 /// `4.04`.
-pub(crate) fn number(code: Code) -> String {
+pub fn number(code: Code) -> String {
     format!("{}.{:02}", code.class(), code.detail())
 }
 
 /// Why an update ended (`swupdateresult`, Table 5 of the OCF draft).
-pub(crate) fn result(result: u64) -> String {
+pub fn result(result: u64) -> String {
     match result {
         0 => "nothing to report".into(),
         1 => "success".into(),
@@ -63,7 +63,7 @@ pub(crate) fn result(result: u64) -> String {
 }
 
 /// Text of a stranger, fit to be shown: control characters could play tricks with the terminal.
-pub(crate) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() || is_bidirectional(c) { '\u{fffd}' } else { c })
         .collect()

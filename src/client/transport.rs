@@ -1,74 +1,89 @@
-//! A client's sockets and its CoAP endpoint, turned by hand until an answer is there.
+//! A client's sockets and its endpoint, turned by hand until an answer is there.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Context;
 use uuid::Uuid;
 
+use super::error::no_random;
 use super::keys::Keys;
 use super::links::Link;
-use super::sessions::{self, Sessions};
-use super::{request, text};
+use super::{Error, Failure, Patience, request};
 use crate::clock::{self, Instant};
-use crate::coap::{
-    Call, CallError, Code, Config, Endpoint, Output, Peer, Reception, Request, Response,
-};
-use crate::dtls::{self, ClientPolicy, Secrets};
+use crate::coap::{Call, CallError, Config, Peer, Reception, Request, Response};
+use crate::coaps::{self, Output};
+use crate::dtls::{self, ClientPolicy, Secrets, SessionId};
 use crate::net::{self, Inbox, Path, Sockets};
 
 /// The longest body taken, bytes: an introspection file, or the links of a bridge with many devices.
-const BODY_BYTES_MAX: usize = 1 << 20;
+pub const BODY_BYTES_MAX: usize = 1 << 20;
 
-/// A client that asks any number of devices.
-pub(crate) struct Client {
-    pub(crate) sockets: Sockets,
-    pub(crate) keys: Keys,
-    endpoint: Endpoint,
-    sessions: Sessions,
-    inbox: Inbox,
+/// Sockets of one client: one for each address asked in clear, and for each session. A client is for
+/// one conversation, with a handful of devices; a server that has thousands has as many clients.
+pub const SOCKETS_MAX: usize = 256;
+
+/// A client that asks some devices.
+///
+/// It belongs to one task: its futures are `Send` and can be dropped while they wait. Nothing happens
+/// unless one of them is awaited. Dropping it closes its sockets; [`Client::finish`] says goodbye
+/// first.
+pub struct Client {
+    pub(super) sockets: Sockets,
+    /// What sessions are made with.
+    pub keys: Keys,
+    endpoint: coaps::Endpoint,
+    /// How many sockets there are.
+    opened: usize,
+    /// The sockets by which is asked in clear.
+    clear: HashMap<SocketAddr, Path>,
     /// Whom each call asks.
     calls: HashMap<Call, Peer>,
+    /// What handshakes have come to, until somebody asks.
+    settled: HashMap<SessionId, Result<Peer, dtls::Error>>,
     /// The sockets of handshakes whose server is not there, and what the system says of it.
     refused: HashMap<u16, io::Error>,
     events: VecDeque<Event>,
 }
 
+thread_local! {
+    /// Where datagrams come to before they are understood: empty again when [`Client::turn`] waits, so
+    /// that the clients of a thread share one.
+    static INBOX: RefCell<Inbox> = RefCell::default();
+}
+
 /// Something a call has come to.
 #[derive(Debug)]
-pub(crate) struct Event {
-    pub(crate) call: Call,
-    pub(crate) outcome: Result<Answer, Failure>,
+pub struct Event {
+    /// Which call.
+    pub call: Call,
+    /// What came of it.
+    pub outcome: Result<Answer, Failure>,
 }
 
+/// An answer, whatever its code.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) peer: Peer,
-    pub(crate) response: Response,
+pub struct Answer {
+    /// Who gave it.
+    pub peer: Peer,
+    /// What it says.
+    pub response: Response,
     /// Whether more may follow.
-    pub(crate) more: bool,
-}
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
-    #[error("no answer came; is the address right, and is something listening there?")]
-    NoAnswer,
-    #[error("{}", unreachable(.0))]
-    Unreachable(io::Error),
-    #[error(transparent)]
-    Call(CallError),
-    #[error("no secure session: {0}{advice}", advice = advice(.0))]
-    Handshake(dtls::Error),
+    pub more: bool,
 }
 
 impl Client {
-    pub(crate) fn new(keys: Keys) -> anyhow::Result<Self> {
+    /// A client without sockets yet. Make and use it inside a tokio runtime with I/O and time.
+    ///
+    /// # Errors
+    ///
+    /// Where the system gives no random numbers.
+    pub fn new(keys: Keys) -> Result<Self, Error> {
         let mut seeds = [[0; 32]; 2];
         for seed in &mut seeds {
-            getrandom::fill(seed).context("the system gives no random numbers")?;
+            getrandom::fill(seed).map_err(no_random)?;
         }
         let config = Config {
             options_known: request::CRITICAL_OPTIONS.to_vec(),
@@ -78,29 +93,66 @@ impl Client {
         Ok(Self {
             sockets: Sockets::new(),
             keys,
-            endpoint: Endpoint::new(config, seeds[0]),
-            sessions: Sessions::new(seeds[1]),
-            inbox: Inbox::new(),
+            endpoint: coaps::Endpoint::new(config, seeds),
+            opened: 0,
+            clear: HashMap::new(),
             calls: HashMap::new(),
+            settled: HashMap::new(),
             refused: HashMap::new(),
             events: VecDeque::new(),
         })
     }
 
-    /// The peer at that address, over a socket of its own.
-    pub(crate) fn reach(&mut self, remote: SocketAddr) -> anyhow::Result<Peer> {
-        let path = self.sockets.ask(remote)?;
+    /// The peer at that address, in clear.
+    ///
+    /// # Errors
+    ///
+    /// Where no way leads there, or this client has asked too many.
+    pub fn reach(&mut self, remote: SocketAddr) -> Result<Peer, Error> {
+        let path = match self.clear.get(&remote) {
+            Some(path) => *path,
+            None => {
+                let opened = self.open(remote);
+                let path = opened
+                    .map_err(|failure| Error::Exchange { whom: remote.to_string(), failure })?;
+                self.clear.insert(remote, path);
+                path
+            }
+        };
         Ok(Peer { remote, socket: path.0, session: 0 })
+    }
+
+    fn open(&mut self, remote: SocketAddr) -> Result<Path, Failure> {
+        if self.opened >= SOCKETS_MAX {
+            return Err(Failure::Sockets(SOCKETS_MAX));
+        }
+        self.opened += 1;
+        self.sockets.ask(remote).map_err(unreachable)
+    }
+
+    /// A socket by which groups of this family are asked; the same one each time.
+    pub(super) fn groups(&mut self, any: SocketAddr) -> Result<Path, Failure> {
+        if let Some(path) = self.clear.get(&any) {
+            return Ok(*path);
+        }
+        let path = self.sockets.ask_any(any).map_err(unreachable)?;
+        self.opened += 1;
+        self.clear.insert(any, path);
+        Ok(path)
     }
 
     /// A session with the server at that address, with the keys that fit; `device` where it is known
     /// which one it is.
-    pub(crate) async fn secure(
+    ///
+    /// # Errors
+    ///
+    /// Where there are no keys, or no session comes about.
+    pub async fn secure(
         &mut self,
         remote: SocketAddr,
         device: Option<Uuid>,
-        patience: Duration,
-    ) -> anyhow::Result<Peer> {
+        patience: Patience,
+    ) -> Result<Peer, Error> {
         let mut policy = self.keys.policy(remote, device)?;
         let certificates_only = ClientPolicy {
             suites: policy
@@ -121,64 +173,68 @@ impl Client {
                 Err(Failure::Handshake(dtls::Error::NoKey)) if may_show_certificate && has_key => {
                     policy = certificates_only.clone();
                 }
-                other => return other.with_context(|| format!("coaps://{remote}")),
+                Ok(peer) => return Ok(peer),
+                Err(failure) => {
+                    return Err(Error::Exchange { whom: format!("coaps://{remote}"), failure });
+                }
             }
         }
     }
 
     /// A session, offering what is told.
-    pub(crate) async fn connect(
+    pub(super) async fn connect(
         &mut self,
         remote: SocketAddr,
         policy: ClientPolicy,
-        patience: Duration,
+        patience: Patience,
     ) -> Result<Peer, Failure> {
-        let path = self.sockets.ask(remote).map_err(|error| match error {
-            net::Error::Reach { source, .. } => Failure::Unreachable(source),
-            other => Failure::Unreachable(io::Error::other(other)),
-        })?;
+        let path = self.open(remote)?;
         let now = clock::now();
-        let deadline = now.mono + patience;
-        let session =
-            self.sessions.connect(remote, path.0, policy, now).map_err(Failure::Handshake)?;
+        let deadline = patience.deadline(now.mono);
+        let on = dtls::Path { remote, socket: path.0 };
+        let session = self.endpoint.connect(on, policy, now).map_err(Failure::Handshake)?;
         loop {
             self.drain();
-            if let Some(settled) = self.sessions.settled(session) {
+            if let Some(settled) = self.settled.remove(&session) {
                 return settled.map_err(Failure::Handshake);
             }
             if let Some(error) = self.refused.remove(&path.0) {
-                self.sessions.close(session, clock::now());
+                self.endpoint.close(session, clock::now());
                 return Err(Failure::Unreachable(error));
             }
-            if clock::now().mono >= deadline {
-                self.sessions.close(session, clock::now());
-                return Err(Failure::Handshake(dtls::Error::TimedOut));
+            let now = clock::now();
+            if now.mono >= deadline {
+                self.endpoint.close(session, now);
+                return Err(match patience.is_over(now.mono) {
+                    true => Failure::TimeOver,
+                    false => Failure::Handshake(dtls::Error::TimedOut),
+                });
             }
             self.turn(Some(deadline)).await;
         }
     }
 
     /// What the owner's key of this session is made from, once.
-    pub(crate) fn secrets(&mut self, peer: Peer) -> Option<Secrets> {
-        self.sessions.secrets(peer)
+    pub(super) fn secrets(&mut self, peer: Peer) -> Option<Secrets> {
+        self.endpoint.secrets(peer)
     }
 
     /// Ends a session.
-    pub(crate) fn close(&mut self, peer: Peer) {
-        if let Some(session) = dtls::SessionId::new(peer.session) {
-            self.sessions.close(session, clock::now());
+    pub fn close(&mut self, peer: Peer) {
+        if let Some(session) = SessionId::new(peer.session) {
+            self.endpoint.close(session, clock::now());
             self.drain();
         }
     }
 
     /// Whom to ask for what a link names: whoever told of it, if it is served there, or else another
     /// endpoint of the same device.
-    pub(crate) async fn reach_link(
+    pub(super) async fn reach_link(
         &mut self,
         link: &Link,
         told_by: Peer,
-        patience: Duration,
-    ) -> anyhow::Result<Peer> {
+        patience: Patience,
+    ) -> Result<Peer, Error> {
         let (clear, secure) =
             (link.clear_address(told_by.remote), link.secure_address(told_by.remote));
         let same = if told_by.session == 0 { clear } else { secure };
@@ -189,52 +245,52 @@ impl Client {
             (Some(clear), _) if told_by.session == 0 => self.reach(clear),
             (_, Some(secure)) => self.secure(secure, link.device_id(), patience).await,
             (Some(clear), None) => self.reach(clear),
-            (None, None) => anyhow::bail!("{} is served nowhere that can be reached", link.href),
+            (None, None) => Err(Error::Unexpected(format!(
+                "{} is served nowhere that can be reached",
+                link.href
+            ))),
         }
     }
 
     /// Asks; the answer comes as an [`Event`].
-    pub(crate) fn request(&mut self, peer: Peer, request: Request) -> Call {
-        let call = self.endpoint.request(peer, request, clock::now().mono);
+    pub fn request(&mut self, peer: Peer, request: Request) -> Call {
+        let call = self.endpoint.request(peer, request, clock::now());
         self.calls.insert(call, peer);
         call
     }
 
     /// Asks everyone in a group.
-    pub(crate) fn request_group(
+    pub(super) fn request_group(
         &mut self,
         group: Peer,
         request: Request,
         collect: Duration,
     ) -> Call {
-        self.endpoint.request_multicast(group, request, collect, clock::now().mono)
+        self.endpoint.request_group(group, request, collect, clock::now())
+    }
+
+    /// Registers an observation once more, under its own token: a device that has forgotten it, as
+    /// after a restart, has it again, and one that has not has it once (RFC 7641 section 3.3.1). The
+    /// answer comes as an [`Event`] of the same call.
+    pub(super) fn register_again(&mut self, call: Call) {
+        self.endpoint.register_again(call, clock::now());
     }
 
     /// Does not want to hear of this call again; the other side is told if it should know.
-    pub(crate) fn cancel(&mut self, call: Call) {
-        self.endpoint.cancel(call, clock::now().mono);
+    pub fn cancel(&mut self, call: Call) {
+        self.endpoint.cancel(call, clock::now());
         self.calls.remove(&call);
         self.events.retain(|event| event.call != call);
     }
 
-    /// The next that any call comes to. Can be dropped while it waits; nothing is lost.
-    pub(crate) async fn event(&mut self) -> Event {
-        loop {
-            self.drain();
-            if let Some(event) = self.events.pop_front() {
-                return event;
-            }
-            self.turn(None).await;
-        }
-    }
-
     /// What a call has come to already.
-    pub(crate) fn event_now(&mut self) -> Option<Event> {
+    pub(super) fn event_now(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// As [`Self::event`], until `deadline`.
-    pub(crate) async fn event_until(&mut self, deadline: Instant) -> Option<Event> {
+    /// The next that any call comes to before `deadline`. Can be dropped while it waits; nothing is
+    /// lost.
+    pub async fn event_until(&mut self, deadline: Instant) -> Option<Event> {
         loop {
             self.drain();
             if let Some(event) = self.events.pop_front() {
@@ -248,8 +304,8 @@ impl Client {
     }
 
     /// What the call comes to within `patience`. What others come to waits.
-    pub(crate) async fn wait(&mut self, call: Call, patience: Duration) -> Result<Answer, Failure> {
-        let deadline = clock::now().mono + patience;
+    pub(super) async fn wait(&mut self, call: Call, patience: Patience) -> Result<Answer, Failure> {
+        let deadline = patience.deadline(clock::now().mono);
         loop {
             self.drain();
             if let Some(at) = self.events.iter().position(|event| event.call == call)
@@ -257,69 +313,74 @@ impl Client {
             {
                 return event.outcome;
             }
-            if clock::now().mono >= deadline {
+            let now = clock::now().mono;
+            if now >= deadline {
                 self.cancel(call);
-                return Err(Failure::NoAnswer);
+                return Err(if patience.is_over(now) {
+                    Failure::TimeOver
+                } else {
+                    Failure::NoAnswer
+                });
             }
             self.turn(Some(deadline)).await;
         }
     }
 
-    /// Asks and waits.
-    pub(crate) async fn ask(
+    /// Asks and waits. The answer can have any code.
+    ///
+    /// # Errors
+    ///
+    /// Where none comes.
+    pub async fn ask(
         &mut self,
         peer: Peer,
         request: Request,
-        patience: Duration,
+        patience: Patience,
     ) -> Result<Answer, Failure> {
         let call = self.request(peer, request);
         self.wait(call, patience).await
     }
 
     /// Lets what is queued leave, such as the end of an observation, and ends the sessions.
-    pub(crate) async fn finish(&mut self) {
+    pub async fn finish(&mut self) {
         self.drain();
         // A cancellation wants an acknowledgement, but not at the price of patience.
-        let deadline = clock::now().mono + Duration::from_millis(200);
-        while clock::now().mono < deadline && self.endpoint.deadline().is_some() {
+        let deadline = clock::now().mono + LAST_WORDS;
+        while clock::now().mono < deadline && self.endpoint.call_deadline().is_some() {
             self.turn(Some(deadline)).await;
             self.drain();
         }
-        self.sessions.close_all(clock::now());
+        self.endpoint.close_all(clock::now());
         self.drain();
     }
 
     /// One wait, and what comes of it.
     async fn turn(&mut self, until: Option<Instant>) {
         let now = clock::now().mono;
-        let due = self.endpoint.deadline().map(|(at, _)| at);
-        let wake = [due, self.sessions.deadline(), until].into_iter().flatten().min();
+        let wake = [self.endpoint.deadline(), until].into_iter().flatten().min();
         tokio::select! {
             () = self.sockets.ready() => self.receive(),
             () = sleep(wake, now) => {}
         }
-        let now = clock::now();
-        self.endpoint.handle_timeout(now.mono);
-        self.sessions.handle_timeout(now);
+        self.endpoint.handle_timeout(clock::now());
     }
 
     fn receive(&mut self) {
-        while self.sockets.receive(&mut self.inbox) {
+        INBOX.with_borrow_mut(|inbox| self.receive_into(inbox));
+    }
+
+    fn receive_into(&mut self, inbox: &mut Inbox) {
+        while self.sockets.receive(inbox) {
             let now = clock::now();
-            for arrival in self.inbox.arrivals() {
-                if self.sessions.has_socket(arrival.path.0) {
-                    let (remote, socket) = (arrival.remote, arrival.path.0);
-                    self.sessions.handle_datagram(remote, socket, arrival.bytes, now);
-                    continue;
-                }
-                let peer = Peer { remote: arrival.remote, socket: arrival.path.0, session: 0 };
+            for arrival in inbox.arrivals() {
+                let path = dtls::Path { remote: arrival.remote, socket: arrival.path.0 };
                 let reception = match arrival.multicast {
                     true => Reception::Multicast,
                     false => Reception::Unicast,
                 };
-                self.endpoint.handle_datagram(peer, reception, arrival.bytes, now.mono);
+                self.endpoint.handle_datagram(path, reception, arrival.bytes, now);
             }
-            if let Some((path, error)) = self.inbox.failure() {
+            if let Some((path, error)) = inbox.failure() {
                 let (kind, words) = (error.kind(), error.to_string());
                 self.unreachable(path, || io::Error::new(kind, words.clone()));
             }
@@ -337,44 +398,30 @@ impl Client {
             let outcome = Err(Failure::Unreachable(error()));
             self.events.push_back(Event { call, outcome });
         }
-        if self.sessions.has_socket(path.0) {
-            self.refused.insert(path.0, error());
-        }
+        self.refused.insert(path.0, error());
     }
 
-    /// Takes all that the endpoint and the sessions want.
+    /// Takes all that the endpoint wants.
     fn drain(&mut self) {
-        loop {
-            self.drain_endpoint();
-            let Some(event) = self.sessions.poll_event() else { break };
-            match event {
-                sessions::Event::Datagram { path, bytes } => {
-                    self.sockets.send(Path(path.socket), path.remote, bytes);
-                }
-                sessions::Event::Data { peer, bytes } => {
-                    let now = clock::now().mono;
-                    self.endpoint.handle_datagram(peer, Reception::Unicast, &bytes, now);
-                }
-                sessions::Event::Ended(peer) => self.endpoint.session_ended(peer),
-            }
-        }
-        self.sockets.flush();
-    }
-
-    fn drain_endpoint(&mut self) {
         while let Some(output) = self.endpoint.poll_output() {
             match output {
-                Output::Datagram { peer, bytes } if peer.session != 0 => {
-                    self.sessions.send(peer, &bytes, clock::now());
+                Output::Datagram { path, bytes } => {
+                    self.sockets.send(Path(path.socket), path.remote, bytes);
                 }
-                Output::Datagram { peer, bytes } => {
-                    self.sockets.send(Path(peer.socket), peer.remote, bytes);
+                Output::Connected { session, peer } => {
+                    self.settled.insert(session, Ok(peer));
+                }
+                Output::HandshakeFailed { session, reason } => {
+                    self.settled.insert(session, Err(reason));
                 }
                 Output::Response { call, peer, response, more } => {
-                    self.events
-                        .push_back(Event { call, outcome: Ok(Answer { peer, response, more }) });
+                    if !more {
+                        self.calls.remove(&call);
+                    }
+                    let outcome = Ok(Answer { peer, response, more });
+                    self.events.push_back(Event { call, outcome });
                 }
-                Output::Failed { call, error } => {
+                Output::CallFailed { call, error } => {
                     self.calls.remove(&call);
                     let failure = match error {
                         CallError::TimedOut => Failure::NoAnswer,
@@ -382,65 +429,22 @@ impl Client {
                     };
                     self.events.push_back(Event { call, outcome: Err(failure) });
                 }
-                Output::Request { ticket, .. } => {
-                    // We serve nothing.
-                    let response = Response::new(Code::NOT_FOUND);
-                    self.endpoint.respond(ticket, response, None, clock::now().mono);
-                }
-                Output::Part { .. } => {}
+                Output::Part { .. } | Output::Closed { .. } => {}
             }
         }
+        self.sockets.flush();
     }
 }
 
-/// The response, if it is a success; otherwise what the device says about its refusal.
-pub(crate) fn accepted(response: Response) -> anyhow::Result<Response> {
-    if response.code.is_success() {
-        return Ok(response);
-    }
-    let code = text::code(response.code);
-    match std::str::from_utf8(&response.payload) {
-        // Some servers only repeat the name of the code.
-        Ok(text) if !text.is_empty() && !code.ends_with(text) && !request::is_cbor(&response) => {
-            anyhow::bail!("{code}: {}", text::printable(text))
-        }
-        _ if response.code == Code::UNAUTHORIZED => anyhow::bail!("{code}; {NOT_ALLOWED}"),
-        _ => anyhow::bail!("{code}"),
-    }
+fn unreachable(error: net::Error) -> Failure {
+    Failure::Unreachable(match error {
+        net::Error::Reach { source, .. } => source,
+        other => io::Error::other(other),
+    })
 }
 
-/// What to do about 4.01: a device says no more.
-const NOT_ALLOWED: &str = "only those may whom the device's owner named (`freshen provision access`), \
-                           and mostly over coaps";
-
-/// What to do about a handshake that failed.
-fn advice(error: &dtls::Error) -> &'static str {
-    match error {
-        dtls::Error::TimedOut => {
-            "; is the address right, and is it the one for coaps? (`freshen discover` tells); some \
-             servers are also silent when our key is wrong"
-        }
-        // What they say of a wrong key: OpenSSL nothing, GnuTLS 0, Mbed TLS and others 20, 51 or 115.
-        dtls::Error::NoKey | dtls::Error::KeyMismatch | dtls::Error::Alert(0 | 20 | 51 | 115) => {
-            "; the device does not know our key: it may have been reset, or have another owner; \
-             check --credentials or --psk"
-        }
-        dtls::Error::Alert(40) => {
-            "; the device takes neither this kind of key nor of certificate, or is not owned yet"
-        }
-        dtls::Error::Alert(42..=49) | dtls::Error::Certificate(_) => {
-            "; check who signed the certificates (--cert, --roots), and the clocks of both sides"
-        }
-        _ => "",
-    }
-}
-
-fn unreachable(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "nothing listens there".into(),
-        _ => error.to_string(),
-    }
-}
+/// How long a client that leaves waits for what it has still said.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 async fn sleep(until: Option<Instant>, now: Instant) {
     match until {

@@ -3,11 +3,17 @@
 usage: device.py HOST PORT [GROUP%INTERFACE ...]
 
 The package URL says how an update goes: .../good, .../bad (refused after half of the download),
-.../restart (the device is silent for a while, and its observers are forgotten).
+.../restart (the device is silent for a while, and its observers are forgotten), .../same (there is
+nothing to do), .../cascade (it installs whatever was asked for, as IoTivity-Lite's server does),
+.../never (it does not begin), .../stays (it downloads until it is told to be idle), .../deaf (it
+downloads whatever it is told), .../busy (the order is refused for now).
+
+AHEAD in the environment is how far its clock is ahead, seconds; "none" for a device that tells no time.
 """
 
 import asyncio
 import datetime
+import os
 import sys
 
 import aiocoap
@@ -18,7 +24,8 @@ DI = "11111111-2222-4333-8444-555555555555"
 SIZE = 33_554_432
 
 update = {"purl": "", "swupdateaction": "idle", "swupdatestate": "idle", "swupdateresult": 0,
-          "updatetime": "1970-01-01T00:00:00Z", "signed": "vendor"}
+          "updatetime": "1970-01-01T00:00:00Z", "lastupdate": "2026-01-01T00:00:00Z",
+          "signed": "vendor"}
 status = {"running": "1.0.0", "phase": "idle", "bytesdone": 0, "bytesexpected": 0}
 
 
@@ -47,21 +54,46 @@ class Watched(aiocoap.resource.ObservableResource):
 class Update(Watched):
     async def render_post(self, request):
         order = cbor2.loads(request.payload)
+        if order.get("swupdateaction") == "idle" and not update["purl"].endswith("deaf"):
+            device.stop()
+            update.update(order, swupdatestate="idle")
+            status["phase"] = "idle"
+            return answer(update, aiocoap.CHANGED)
+        if order.get("swupdateaction") == "idle":
+            return answer(update, aiocoap.CHANGED)
         if not order["purl"]:
             return aiocoap.Message(code=aiocoap.BAD_REQUEST, payload=b"purl: no built-in URL")
+        if order["purl"].endswith("busy"):
+            busy = aiocoap.Message(code=aiocoap.SERVICE_UNAVAILABLE, payload=b"an update is under way")
+            busy.opt.max_age = 30
+            return busy
         update.update(order, swupdateresult=0)
-        asyncio.ensure_future(device.work(order["purl"]))
+        device.working = asyncio.ensure_future(device.work(order["purl"]))
         return answer(update, aiocoap.CHANGED)
 
 
+def clock():
+    ahead = os.environ.get("AHEAD", "0")
+    if ahead == "none":
+        return {}
+    time = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=int(ahead))
+    return {"st": time.isoformat()}
+
+
 class Device:
+    working = None
+
+    def stop(self):
+        if self.working:
+            self.working.cancel()
+
     async def serve(self):
         self.update, self.status = Update(update), Watched(status)
         site = aiocoap.resource.Site()
         for path, resource in {
             "oic/res": Fixed(links),
             "oic/d": Fixed(lambda: {"n": "Aio Camera", "di": DI, "sv": status["running"]}),
-            "oic/p": Fixed(lambda: {"st": datetime.datetime.now(datetime.UTC).isoformat()}),
+            "oic/p": Fixed(clock),
             "oic/sec/doxm": Fixed(lambda: {"owned": False, "deviceuuid": DI}),
             "oic/sec/pstat": Watched({"cm": 0, "tm": 0}),
             "oc/swu": self.update,
@@ -81,9 +113,15 @@ class Device:
         await asyncio.sleep(pause)
 
     async def work(self, purl):
+        if purl.endswith("never"):
+            return
         await self.step("idle", "checking")
+        if purl.endswith("same"):
+            return await self.step("idle", "idle", swupdateaction="idle", swupdateresult=1)
         status.update(offered="1.1.0", bytesexpected=SIZE)
         await self.step("nsa", "available", nv="1.1.0")
+        while purl.endswith(("stays", "deaf")):
+            await self.step("svv", "fetching")
         for part in range(1, 5):
             status["bytesdone"] = SIZE * part // 4
             await self.step("svv", "fetching")
@@ -101,7 +139,8 @@ class Device:
         await self.step("upgrading", "trial", 0.3)
         status["running"] = "1.1.0"
         update.pop("nv")
-        await self.step("idle", "idle", swupdateaction="idle", swupdateresult=1)
+        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        await self.step("idle", "idle", swupdateaction="idle", swupdateresult=1, lastupdate=now)
 
 
 class Echo(aiocoap.resource.Resource):

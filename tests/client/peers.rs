@@ -40,6 +40,13 @@ impl Peer {
         Self::aiocoap_by(Command::new(python()), "127.0.0.1", port, &[])
     }
 
+    /// The same, with its clock so far ahead: seconds, or "none" where it tells no time.
+    pub(crate) fn aiocoap_with_clock(ahead: &str) -> Self {
+        let mut command = Command::new(python());
+        command.env("AHEAD", ahead);
+        Self::aiocoap_by(command, "127.0.0.1", free_address().port(), &[])
+    }
+
     /// The same, started by `command`, which takes Python's arguments.
     pub(crate) fn aiocoap_by(mut command: Command, host: &str, port: u16, groups: &[&str]) -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/client/device.py");

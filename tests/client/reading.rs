@@ -1,7 +1,15 @@
 //! `get`, `post` and `observe`.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use harness::ports::free_address;
+
+use super::ours::Device;
 use super::peers::Peer;
-use super::{Ran, freshen};
+use super::{Ran, freshen, run};
 
 #[test]
 fn a_plain_server_is_read_although_it_refuses_ocfs_options() {
@@ -56,7 +64,7 @@ fn bodies_of_an_ocf_device_are_shown_as_json() {
     let text = freshen(&format!("get {}", at("/oic/sec/doxm"))).done();
     assert_eq!(
         text,
-        "{\"owned\": false, \"deviceuuid\": \"11111111-2222-4333-8444-555555555555\"}\n"
+        "{\n  \"owned\": false,\n  \"deviceuuid\": \"11111111-2222-4333-8444-555555555555\"\n}\n"
     );
     let lines = freshen(&format!("get --json {}", at("/oic/sec/doxm"))).lines();
     assert_eq!(lines[0]["code"], "2.05");
@@ -97,4 +105,84 @@ fn what_cannot_be_watched_is_shown_once_and_said_so() {
     let ran = freshen(&format!("observe 127.0.0.1:{}/oic/d", peer.port));
     assert!(ran.refused(1).contains("cannot be watched"), "{}", ran.errors());
     assert!(ran.output().contains("Aio Camera"));
+}
+
+/// A device that has started anew knows nobody who watches, and tells nobody. Until it was asked once
+/// more after a silence, a watcher heard of it when its state had gone stale: minutes later.
+#[test]
+fn a_watcher_hears_of_a_device_again_soon_after_its_restart() {
+    let address = free_address();
+    let start = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_freshen"));
+        Device::start(command.args(["device", "--insecure", "--coap", &address.to_string()]))
+    };
+    let device = start();
+    let uri = format!("coap://{address}/softwareupdateResURI");
+    let mut watcher = Command::new(env!("CARGO_BIN_EXE_freshen"))
+        .args(["observe", "--json", &uri])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (sender, lines) = mpsc::channel();
+    let output = BufReader::new(watcher.stdout.take().unwrap());
+    std::thread::spawn(move || {
+        output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+    });
+    let next = || lines.recv_timeout(HEARD_WITHIN);
+    assert!(next().unwrap().contains("\"swupdateaction\":\"idle\""));
+    drop(device);
+    let device = start();
+    let order = "purl=https://x/y swupdateaction=upgrade updatetime=2090-01-09T14:30:00Z";
+    freshen(&format!("post {uri} {order}")).done();
+    let heard = next();
+    watcher.kill().unwrap();
+    let said = watcher.wait_with_output().unwrap();
+    let line = heard.unwrap_or_else(|_| panic!("{said:?}"));
+    assert!(line.contains("\"swupdateaction\":\"upgrade\""), "{line}");
+    drop(device);
+}
+
+/// Many times what it takes, and well below the minutes that a representation is fresh.
+const HEARD_WITHIN: Duration = Duration::from_secs(45);
+
+#[test]
+fn every_client_command_has_an_example_and_json() {
+    for command in [
+        "discover",
+        "own",
+        "provision client",
+        "provision access",
+        "provision certificate",
+        "provision pair",
+        "reset",
+        "get",
+        "post",
+        "observe",
+        "update",
+    ] {
+        let help = freshen(&format!("{command} --help")).done();
+        assert!(help.contains("Example"), "{command}: {help}");
+        assert!(help.contains("--json"), "{command}: {help}");
+    }
+}
+
+#[test]
+fn what_is_shown_fits_a_narrow_screen() {
+    let peer = Peer::aiocoap();
+    let address = format!("127.0.0.1:{}", peer.port);
+    for (columns, arguments) in [
+        (40, format!("discover --address {address}")),
+        (80, format!("discover --address {address}")),
+        (40, format!("get {address}/oic/res")),
+        (80, format!("get {address}/oc/swu")),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_freshen"));
+        command.args(arguments.split(' ')).env("COLUMNS", columns.to_string());
+        let text = run(&mut command).done();
+        // A text cannot be broken: a line may be longer that has one property with one text.
+        let long = |line: &&str| line.chars().count() > columns && line.matches('"').count() != 4;
+        let long: Vec<&str> = text.lines().filter(long).collect();
+        assert!(long.is_empty(), "{columns}: {long:#?}");
+    }
 }

@@ -98,6 +98,66 @@ fn a_device_or_a_tool_killed_at_any_step_leaves_it_owned_or_unowned() {
     }
 }
 
+/// From the moment when the device is owned until it has been told what its owner may do, it tells
+/// nobody else anything: only the owner's key leads back to it.
+#[test]
+fn a_transfer_that_broke_off_is_finished_by_owning_the_device_once_more() {
+    let mut finished = 0;
+    for restart in [false, true] {
+        // Before the first of these answers has come the device is nobody's yet, and becomes itself
+        // again: at its start, or when the session of the tool has been silent for a minute.
+        for n in 1.. {
+            let mut scene = Scene::new(CONFIGURATION);
+            let mut own = scene.own("owner");
+            if !reads_until(&mut own, "POST /oic/sec/doxm (owned)", n) {
+                break;
+            }
+            own.kill().unwrap();
+            let _ = own.wait();
+            if restart {
+                scene.pull_the_plug();
+                if !scene.device().owned {
+                    continue;
+                }
+            }
+            // Where it took sessions last; after a restart its ports are others.
+            let secure = format!("coaps://{}", scene.device().secure);
+            let address = if restart { &secure } else { &scene.device().clear };
+            let again = scene.people.run("owner", &["own", address]);
+            if again.as_ref().is_err_and(|error| error.contains("this tool owns it already")) {
+                continue;
+            }
+            let said = again.unwrap_or_else(|error| panic!("{n} {restart}: {error}"));
+            assert!(said.contains("what had broken off is finished"), "{said}");
+            finished += 1;
+            // It is as whole as any: it tells others that it is there, and its owner may update it.
+            let found =
+                scene.people.json("other", &["discover", "--address", &scene.device().clear]);
+            assert_eq!(found["owned"], true);
+            let seen = scene.people.json("owner", &["get", &scene.uri(UPDATE)]);
+            assert_eq!(seen["payload"]["swupdatestate"], "idle");
+        }
+    }
+    assert!(finished >= 4, "{finished}");
+}
+
+/// Reads the steps of `freshen own` up to the `n`th after one that says `text`; whether there was one.
+fn reads_until(own: &mut Child, text: &str, n: usize) -> bool {
+    let lines = BufReader::new(own.stderr.as_mut().unwrap()).lines().map_while(Result::ok);
+    let steps = lines.filter(|line| line.contains("POST /") || line.contains("DELETE /"));
+    let mut after = steps.skip_while(|line| !line.contains(text));
+    after.nth(n).is_some()
+}
+
+#[test]
+fn a_wrong_number_is_said_to_be_wrong_and_not_that_somebody_else_owns_the_device() {
+    let scene = Scene::new("[listen]\nmulticast = false\n\n[onboarding]\nmethods = [\"rdp\"]\n");
+    let own = ["own", &scene.device().clear, "--pin", "00000000", "--timeout", "10"];
+    let refused = scene.people.run("owner", &own).unwrap_err();
+    assert!(refused.contains("the number is wrong, or no longer the one"), "{refused}");
+    assert!(!refused.contains("another owner"), "{refused}");
+}
+
 #[test]
 fn of_two_tools_at_once_one_owns_the_device_or_none() {
     for _ in 0..4 {

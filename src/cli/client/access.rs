@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use crate::client::body;
-use crate::client::keyring::Keyring;
-use crate::client::keys::{Given, Keys};
+use super::body;
+use crate::client::{Given, Keyring, Keys};
 use crate::dtls::{Anchor, OwnCertificate, PreSharedKey};
 
 /// Where this tool keeps its keys.
@@ -42,10 +41,20 @@ impl Directory {
     pub(super) fn keys(&self) -> anyhow::Result<Keys> {
         let directory = match &self.credentials {
             Some(directory) => directory.clone(),
-            None => Keyring::default_directory()?,
+            None => default_directory()?,
         };
-        Ok(Keys { keyring: Keyring::open(directory)?, given: None })
+        Ok(Keyring::open(directory)?.into())
     }
+}
+
+/// `~/.local/share/freshen`, or where the user keeps such things.
+fn default_directory() -> anyhow::Result<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(data) = set("XDG_DATA_HOME") {
+        return Ok(PathBuf::from(data).join("freshen"));
+    }
+    let home = set("HOME").context("there is no HOME; say --credentials DIR")?;
+    Ok(PathBuf::from(home).join(".local/share/freshen"))
 }
 
 impl Access {

@@ -8,9 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::access::Directory;
 use super::{seconds, with_client};
-use crate::client::discover::{Device, Search};
-use crate::client::target::Target;
-use crate::client::transport::Client;
+use crate::client::{Client, Found, Search, Target};
 use crate::net::COAP_PORT;
 
 mod show;
@@ -47,7 +45,7 @@ pub(in crate::cli) struct Args {
 
 pub(in crate::cli) fn run(args: Args) -> anyhow::Result<()> {
     with_client(args.directory.keys()?, async |client| {
-        let mut search = begin(client, &args)?;
+        let mut search = begin(client, &args).await?;
         let spinner = spinner(&args);
         tokio::select! {
             () = search.listen(client, |found| spinner.set_message(format!("{found} found"))) => {}
@@ -69,15 +67,15 @@ pub(in crate::cli) fn run(args: Args) -> anyhow::Result<()> {
     })
 }
 
-fn begin(client: &mut Client, args: &Args) -> anyhow::Result<Search> {
+async fn begin(client: &mut Client, args: &Args) -> anyhow::Result<Search> {
     if args.address.is_empty() {
-        return Search::everyone(client, args.interface.as_deref(), args.wait);
+        return Ok(Search::everyone(client, args.interface.as_deref(), args.wait)?);
     }
     let mut addresses = Vec::new();
     for target in &args.address {
-        addresses.push(*target.resolve()?.first().context("the host has no address")?);
+        addresses.push(*target.resolve().await?.first().context("the host has no address")?);
     }
-    Search::at(client, &addresses, args.wait)
+    Ok(Search::at(client, &addresses, args.wait)?)
 }
 
 fn nobody(search: &Search, args: &Args) -> String {
@@ -93,7 +91,7 @@ fn nobody(search: &Search, args: &Args) -> String {
 
 impl Args {
     /// Whether the device is one of those to list. One that does not say whether it is owned is not.
-    fn wants(&self, device: &Device) -> bool {
+    fn wants(&self, device: &Found) -> bool {
         match (self.owned, self.unowned) {
             (false, false) => true,
             (owned, _) => device.owned == Some(owned),

@@ -4,11 +4,10 @@ use std::io::{IsTerminal, Write, stdout};
 
 use serde_json::json;
 
-use super::{Common, RESOURCE_HELP, with_client};
-use crate::client::body::{self, Layout};
-use crate::client::target::Target;
-use crate::client::transport::accepted;
-use crate::client::{request, text};
+use super::{Common, RESOURCE_HELP, body, with_client};
+use crate::cli::width;
+use crate::client::request::{self, accepted};
+use crate::client::{Target, text};
 use crate::coap::{Code, Response, option};
 
 /// Read a resource of a device
@@ -33,7 +32,7 @@ pub(in crate::cli) struct Args {
 pub(in crate::cli) fn run(args: Args) -> anyhow::Result<()> {
     with_client(args.common.access.keys()?, async |client| {
         let request = |way| request::dressed(args.uri.request(Code::GET), way);
-        let asked = client.ask_target(&args.uri, args.common.timeout, request).await?;
+        let asked = client.ask_target(&args.uri, args.common.patience(), request).await?;
         let response = accepted(asked.answer.response)?;
         match &args.output {
             Some(file) => std::fs::write(file, &response.payload)
@@ -43,7 +42,7 @@ pub(in crate::cli) fn run(args: Args) -> anyhow::Result<()> {
     })
 }
 
-/// Prints a response to standard output: for a person on a terminal, on one line elsewhere.
+/// Prints a response to standard output, one property a line.
 pub(super) fn print(response: &Response, as_json: bool) -> anyhow::Result<()> {
     let mut out = stdout().lock();
     if as_json {
@@ -55,7 +54,8 @@ pub(super) fn print(response: &Response, as_json: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     let terminal = out.is_terminal();
-    match shown(response, terminal) {
+    let columns = width::columns(&out).unwrap_or(COLUMNS_DEFAULT);
+    match shown(response, terminal, columns) {
         _ if response.payload.is_empty() => {
             eprintln!("{}, without a body", text::code(response.code))
         }
@@ -71,16 +71,20 @@ pub(super) fn print(response: &Response, as_json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How wide lines are where nobody says.
+const COLUMNS_DEFAULT: usize = 80;
+
 /// How much of a body that is no text is shown, bytes.
 const PREVIEW: usize = 32;
 
 /// `application/link-format`.
 const LINK_FORMAT: u32 = 40;
 
-/// The body as text; `None` where it is none.
-pub(super) fn shown(response: &Response, terminal: bool) -> Option<String> {
+/// The body as text, CBOR with lines of `columns`; `None` where it is no text.
+fn shown(response: &Response, terminal: bool, columns: usize) -> Option<String> {
     if let Some(value) = request::cbor(response) {
-        return Some(body::text(&value, if terminal { Layout::Lines } else { Layout::Line }));
+        // One more for the comma after a part.
+        return Some(body::lines(&value, columns - 1));
     }
     if request::is_cbor(response) {
         return None;
@@ -120,12 +124,16 @@ mod tests {
     #[test]
     fn bodies_are_shown_by_their_format() {
         let links = response(40, b"</a>;rt=x,</b>;title=\"a,b\"");
-        assert_eq!(shown(&links, true).unwrap(), "</a>;rt=x,\n</b>;title=\"a,b\"");
-        assert_eq!(shown(&links, false).unwrap(), "</a>;rt=x,</b>;title=\"a,b\"");
-        assert_eq!(shown(&response(0, b"hot\x1b[31m\n"), true).unwrap(), "hot\u{fffd}[31m");
-        assert_eq!(shown(&response(60, &[0x82, 1, 2]), true).unwrap(), "[1, 2]");
-        assert_eq!(shown(&response(60, &[0x82, 1]), true), None);
-        assert_eq!(shown(&response(42, &[0xff, 0]), true), None);
+        assert_eq!(shown(&links, true, 80).unwrap(), "</a>;rt=x,\n</b>;title=\"a,b\"");
+        assert_eq!(shown(&links, false, 80).unwrap(), "</a>;rt=x,</b>;title=\"a,b\"");
+        assert_eq!(shown(&response(0, b"hot\x1b[31m\n"), true, 80).unwrap(), "hot\u{fffd}[31m");
+        assert_eq!(shown(&response(60, &[0x82, 1, 2]), true, 80).unwrap(), "[1, 2]");
+        assert_eq!(shown(&response(60, &[0x82, 1]), true, 80), None);
+        assert_eq!(shown(&response(42, &[0xff, 0]), true, 80), None);
+        // One property a line, whoever reads it.
+        let pstat = [0xa2, 0x62, b'c', b'm', 0, 0x62, b't', b'm', 0];
+        let wanted = "{\n  \"cm\": 0,\n  \"tm\": 0\n}";
+        assert_eq!(shown(&response(60, &pstat), false, 80).unwrap(), wanted);
     }
 
     #[test]

@@ -5,19 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use ciborium::Value;
 use serde_json::json;
-use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use super::access::Directory;
 use super::{DEVICE_HELP, PATIENCE_DEFAULT, seconds, with_client};
-use crate::client::own::{self as transfer, Proof};
-use crate::client::place::Place;
-use crate::client::svr::{self, Conversation};
-use crate::client::target::Target;
-use crate::client::transport::Client;
-use crate::client::{body, locate};
-use crate::dtls::OwnerTransfer;
+use crate::client::own::{self, Method, Offer, Owned, Proof};
+use crate::client::{self, Client, Error, Patience, Place, Target};
 
 /// Take ownership of a device that nobody owns yet
 #[derive(clap::Args)]
@@ -39,6 +33,8 @@ Examples:
   freshen own 6e0e35f3-6281-4ff8-6a5b-4a8b0d8dca21 --method pin
   freshen own 192.0.2.7:40001 --method mfgcert --mfg-roots maker.pem
 
+If the tool is killed on the way, own the device once more: what broke off is finished, or begun anew.
+
 Then:
   freshen update DEVICE --purl URL         order an update as the owner
   freshen provision client DEVICE --to DIR make somebody else its client
@@ -49,7 +45,7 @@ pub(in crate::cli) struct Args {
     device: Target,
     /// How the device and we get to know each other
     #[arg(long, value_enum)]
-    method: Option<Method>,
+    method: Option<MethodWord>,
     /// The number that the device shows
     #[arg(long, value_name = "NUMBER")]
     pin: Option<String>,
@@ -66,41 +62,23 @@ pub(in crate::cli) struct Args {
     directory: Directory,
 }
 
+/// [`Method`], as a person writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Method {
+enum MethodWord {
     Jw,
     Pin,
     Mfgcert,
 }
 
-impl Method {
-    /// The number in `oxms` and `oxmsel`.
-    fn number(self) -> u8 {
-        match self {
-            Self::Jw => 0,
-            Self::Pin => 1,
-            Self::Mfgcert => 2,
-        }
-    }
-
-    fn transfer(self) -> OwnerTransfer {
-        match self {
-            Self::Jw => OwnerTransfer::JustWorks,
-            Self::Pin => OwnerTransfer::RandomPin,
-            Self::Mfgcert => OwnerTransfer::ManufacturerCertificate,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Jw => "jw",
-            Self::Pin => "pin",
-            Self::Mfgcert => "mfgcert",
+impl From<MethodWord> for Method {
+    fn from(word: MethodWord) -> Self {
+        match word {
+            MethodWord::Jw => Self::JustWorks,
+            MethodWord::Pin => Self::RandomPin,
+            MethodWord::Mfgcert => Self::ManufacturerCertificate,
         }
     }
 }
-
-const METHODS: [Method; 3] = [Method::Jw, Method::Pin, Method::Mfgcert];
 
 pub(in crate::cli) fn run(args: Args) -> anyhow::Result<()> {
     let roots = match &args.mfg_roots {
@@ -111,122 +89,105 @@ pub(in crate::cli) fn run(args: Args) -> anyhow::Result<()> {
         None => None,
     };
     with_client(args.directory.keys()?, async |client| {
-        let place = locate::find(client, &args.device, args.timeout).await?;
-        anyhow::ensure!(
-            place.told_by.session == 0,
-            "name the device by its address in clear: a device that nobody owns takes no sessions"
-        );
-        let doxm = read_doxm(client, &place, args.timeout).await?;
-        let method = choose(&doxm, &args)?;
-        let temporary = body::get_text(&doxm, "deviceuuid").and_then(uuid_of);
-        let temporary = temporary.context("the device does not say who it is (deviceuuid)")?;
-        select(client, &place, method, args.timeout).await?;
+        let patience = Patience::new(args.timeout);
+        let place = find(client, &args.device, patience).await?;
+        // A device that tells only its owner who it is: its transfer broke off.
+        if place.told_by.session != 0 {
+            let owned = own::resume(client, &place, patience).await?;
+            return tell(client, &owned, None, args.json);
+        }
+        let offer = match own::offer(client, &place, patience).await {
+            Err(error @ Error::AlreadyOwned { ours: true }) => {
+                // The same, while it tells others that it is there.
+                let resumed = own::resume(client, &place, patience).await;
+                let owned = resumed.map_err(|other| {
+                    tracing::info!("{other}");
+                    error
+                })?;
+                return tell(client, &owned, None, args.json);
+            }
+            other => other?,
+        };
+        let method = choose(&offer, &args)?;
+        own::select(client, &place, method, patience).await?;
         let proof = match method {
-            Method::Jw => Proof::Nothing,
-            Method::Pin => Proof::Pin(match &args.pin {
-                Some(pin) => pin.clone(),
+            Method::JustWorks => Proof::JustWorks,
+            Method::RandomPin => Proof::Pin(match &args.pin {
+                Some(pin) => Zeroizing::new(pin.clone()),
                 None => ask_pin()?,
             }),
-            Method::Mfgcert => Proof::Manufacturer(
+            Method::ManufacturerCertificate => Proof::Manufacturer(
                 roots.clone().context("--method mfgcert needs --mfg-roots FILE")?,
             ),
         };
-        let owned =
-            transfer::run(client, &place, method.transfer(), proof, temporary, args.timeout);
-        let owned = owned.await?;
-        tell(client, &owned, method, args.json)
+        let owned = own::own(client, &place, &offer, proof, patience).await?;
+        tell(client, &owned, Some(method), args.json)
     })
 }
 
-/// What a device says of its ownership, if it can be owned.
-async fn read_doxm(
-    client: &mut Client,
-    place: &Place,
-    patience: Duration,
-) -> anyhow::Result<Value> {
-    let keyring = &client.keys.keyring;
-    let ours = place.device.and_then(|device| keyring.device(device)).is_some_and(|it| it.owner);
-    let whose = if ours { "it is ours" } else { "somebody owns it" };
-    let owned = || {
-        format!(
-            "cannot be owned: {whose} already. Its owner can give it up with `freshen reset`; whoever \
-             has it in hand can reset it there"
-        )
+/// The device; also one that is ours and tells nobody in clear who it is.
+async fn find(client: &mut Client, target: &Target, patience: Patience) -> anyhow::Result<Place> {
+    let error = match client::find(client, target, patience).await {
+        Ok(place) => return Ok(place),
+        Err(error) => error,
     };
-    let peer = place.told_by;
-    let doxm = Conversation::new(client, peer, patience).get(svr::DOXM).await.map_err(|error| {
-        match error.downcast_ref::<svr::Refusal>() {
-            // An owner closes the clear door to this resource.
-            Some(_) => error.context(owned()),
-            None => error,
+    if target.device().is_none() && !target.is_secure() {
+        for remote in target.resolve().await? {
+            if let Some(place) = client::find_silent(client, remote, patience).await {
+                return Ok(place);
+            }
         }
-    })?;
-    let is_owned = body::get(&doxm, "owned").and_then(Value::as_bool).unwrap_or(false);
-    anyhow::ensure!(!is_owned, owned());
-    Ok(doxm)
-}
-
-/// The method: the one asked for, or the best that needs nothing more than what was given.
-fn choose(doxm: &Value, args: &Args) -> anyhow::Result<Method> {
-    let numbers = body::get(doxm, "oxms").and_then(Value::as_array);
-    let numbers: Vec<u64> = numbers
-        .into_iter()
-        .flatten()
-        .filter_map(|number| number.as_integer()?.try_into().ok())
-        .collect();
-    let offered: Vec<Method> =
-        METHODS.into_iter().filter(|method| numbers.contains(&method.number().into())).collect();
-    let names: Vec<&str> = offered.iter().map(|method| method.name()).collect();
-    let wanted = args.method.or_else(|| {
-        let has = |method| offered.contains(&method).then_some(method);
-        (args.mfg_roots.as_ref().and_then(|_| has(Method::Mfgcert)))
-            .or_else(|| args.pin.as_ref().and_then(|_| has(Method::Pin)))
-            .or_else(|| has(Method::Jw))
-            .or_else(|| has(Method::Pin).filter(|_| stdin().is_terminal()))
-    });
-    match wanted {
-        Some(method) if offered.contains(&method) => Ok(method),
-        Some(method) => anyhow::bail!(
-            "the device does not offer --method {}; it offers: {}",
-            method.name(),
-            names.join(", ")
-        ),
-        None => anyhow::bail!(
-            "the device offers only: {}; give --pin NUMBER or --mfg-roots FILE, or see --help",
-            if names.is_empty() { "nothing that is known here".into() } else { names.join(", ") }
-        ),
+    }
+    match error.refusal() {
+        Some(_) => Err(anyhow::Error::from(error).context(
+            "the device tells us nothing: somebody owns it or is about to, or a transfer broke off. If \
+             it was to be ours, try again in a minute, and then at its address for coaps (`freshen \
+             own coaps://HOST:PORT`); whoever has it in hand can reset it there",
+        )),
+        None => Err(error.into()),
     }
 }
 
-/// Tells the device the method. Only in clear, and only before a session.
-async fn select(
-    client: &mut Client,
-    place: &Place,
-    method: Method,
-    patience: Duration,
-) -> anyhow::Result<()> {
-    let body = svr::map([("oxmsel", method.number().into())]);
-    Conversation::new(client, place.told_by, patience).post(svr::DOXM, body).await.context(
-        "the device does not take the method; another tool may be about to own it: try again in a \
-         minute",
-    )
+/// The method: the one asked for, or the best that needs nothing more than what was given.
+fn choose(offer: &Offer, args: &Args) -> Result<Method, Error> {
+    let offered = &offer.methods;
+    let has = |method| offered.contains(&method).then_some(method);
+    let wanted = args.method.map(Method::from).or_else(|| {
+        (args.mfg_roots.as_ref().and_then(|_| has(Method::ManufacturerCertificate)))
+            .or_else(|| args.pin.as_ref().and_then(|_| has(Method::RandomPin)))
+            .or_else(|| has(Method::JustWorks))
+            .or_else(|| has(Method::RandomPin).filter(|_| stdin().is_terminal()))
+    });
+    let names: Vec<&str> = offered.iter().map(|method| method.name()).collect();
+    let names =
+        if names.is_empty() { "nothing that is known here".into() } else { names.join(", ") };
+    match wanted {
+        Some(method) if offered.contains(&method) => Ok(method),
+        Some(method) => Err(Error::Method { wanted: method.name(), offered: names }),
+        None => Err(Error::Invalid(format!(
+            "the device offers only: {names}; give --pin NUMBER or --mfg-roots FILE, or see --help"
+        ))),
+    }
 }
 
-fn ask_pin() -> anyhow::Result<String> {
+fn ask_pin() -> anyhow::Result<Zeroizing<String>> {
     let mut out = stderr().lock();
     write!(out, "The number that the device shows: ")?;
     out.flush()?;
-    let mut pin = String::new();
+    let mut pin = Zeroizing::new(String::new());
     stdin().lock().read_line(&mut pin)?;
-    let pin = pin.trim();
-    anyhow::ensure!(!pin.is_empty(), "without its number the device cannot be owned: --pin NUMBER");
-    Ok(pin.to_owned())
+    anyhow::ensure!(
+        !pin.trim().is_empty(),
+        "without its number the device cannot be owned: --pin NUMBER"
+    );
+    Ok(Zeroizing::new(pin.trim().to_owned()))
 }
 
+/// `method` is none where an earlier transfer was finished.
 fn tell(
     client: &Client,
-    owned: &transfer::Owned,
-    method: Method,
+    owned: &Owned,
+    method: Option<Method>,
     as_json: bool,
 ) -> anyhow::Result<()> {
     let own = client.keys.keyring.own().map(|own| own.to_string());
@@ -236,16 +197,13 @@ fn tell(
             "{}",
             json!({
                 "device": owned.device.to_string(), "name": owned.name, "owner": own,
-                "method": method.name(), "coaps": owned.address.to_string(),
+                "method": method.map(Method::name), "resumed": method.is_none(),
+                "coaps": owned.address.to_string(),
             })
         );
     } else {
-        println!("{name} is ours: {} at coaps://{}", owned.device, owned.address);
+        let again = if method.is_none() { "; what had broken off is finished" } else { "" };
+        println!("{name} is ours: {} at coaps://{}{again}", owned.device, owned.address);
     }
     Ok(())
-}
-
-/// A uuid as others write it: a zero or more may follow.
-fn uuid_of(text: &str) -> Option<Uuid> {
-    text.get(..36)?.parse().ok()
 }

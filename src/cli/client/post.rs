@@ -2,10 +2,9 @@
 
 use ciborium::Value;
 
-use super::{Common, RESOURCE_HELP, get, with_client};
-use crate::client::target::Target;
-use crate::client::transport::accepted;
-use crate::client::{body, request};
+use super::{Common, RESOURCE_HELP, body, get, with_client};
+use crate::client::Target;
+use crate::client::request::{self, accepted};
 use crate::coap::Code;
 
 /// Write to a resource of a device (OCF UPDATE)
@@ -44,7 +43,7 @@ pub(in crate::cli) fn run(args: Args) -> anyhow::Result<()> {
             request.payload = payload.clone();
             request::dressed(request, way)
         };
-        let asked = client.ask_target(&args.uri, args.common.timeout, request).await?;
+        let asked = client.ask_target(&args.uri, args.common.patience(), request).await?;
         get::print(&accepted(asked.answer.response)?, args.common.json)
     })
 }

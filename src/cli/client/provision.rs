@@ -5,21 +5,15 @@ mod subject;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
-use ciborium::Value;
 use serde_json::json;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::access::Directory;
-use super::{DEVICE_HELP, PATIENCE_DEFAULT, seconds, with_client};
-use crate::client::keyring::{Device, Keyring};
-use crate::client::place::Place;
-use crate::client::svr::{self, Conversation, permission};
-use crate::client::target::Target;
-use crate::client::transport::Client;
-use crate::client::{body, links, locate};
-use subject::{Permission, Subject, Wildcard};
+use super::{DEVICE_HELP, PATIENCE_DEFAULT, body, seconds, with_client};
+use crate::client::provision::{self, Rights};
+use crate::client::{self, Client, Keyring, Patience, Target};
+use subject::{Permission, Who, WildcardWord};
 
 /// Say who may do what with a device that is ours, and hand out keys and certificates
 #[derive(clap::Args)]
@@ -62,6 +56,10 @@ enum What {
 /// What the client needs is written into a directory for its --credentials. Give that directory to
 /// the client, and to nobody else.
 #[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    freshen provision client DEVICE --to ~/camera-client\n  \
+    freshen provision client DEVICE --to ~/camera-client --certificate\n  \
+    freshen provision client DEVICE --to ~/reader --href /oic/d --permission r")]
 struct ClientArgs {
     /// The device: HOST:PORT or its uuid
     #[arg(long_help = DEVICE_HELP)]
@@ -88,19 +86,22 @@ struct ClientArgs {
 
 /// Let somebody use resources of the device
 #[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    freshen provision access DEVICE --subject auth-crypt --href /light --permission r\n  \
+    freshen provision access DEVICE --subject role:admin --wildcard secure --permission crudn")]
 struct AccessArgs {
     /// The device: HOST:PORT or its uuid
     #[arg(long_help = DEVICE_HELP)]
     device: Target,
     /// Who: a uuid, me, auth-crypt (everybody with a session), anon-clear (everybody), or role:NAME
     #[arg(long)]
-    subject: Subject,
+    subject: Who,
     /// A resource, by its path; may be given several times
     #[arg(long, value_name = "PATH", required_unless_present = "wildcard")]
     href: Vec<String>,
     /// Many resources at once; software updates are never among them
     #[arg(long, value_enum)]
-    wildcard: Option<Wildcard>,
+    wildcard: Option<WildcardWord>,
     /// What they may do there, of c(reate) r(ead) u(pdate) d(elete) n(otify)
     #[arg(long, value_name = "LETTERS")]
     permission: Permission,
@@ -108,6 +109,7 @@ struct AccessArgs {
 
 /// Give the device an identity certificate of our own authority
 #[derive(clap::Args)]
+#[command(after_help = "Example:\n  freshen provision certificate DEVICE")]
 struct CertificateArgs {
     /// The device: HOST:PORT or its uuid
     #[arg(long_help = DEVICE_HELP)]
@@ -116,6 +118,7 @@ struct CertificateArgs {
 
 /// Give two devices that are ours a key for each other
 #[derive(clap::Args)]
+#[command(after_help = "Example:\n  freshen provision pair DEVICE OTHER-DEVICE")]
 struct PairArgs {
     /// The one: HOST:PORT or its uuid
     #[arg(long_help = DEVICE_HELP)]
@@ -125,12 +128,13 @@ struct PairArgs {
 }
 
 pub(in crate::cli) fn run(args: Args) -> anyhow::Result<()> {
+    let patience = Patience::new(args.timeout);
     with_client(args.directory.keys()?, async |client| {
         let told = match &args.what {
-            What::Client(what) => make_client(client, what, args.timeout).await?,
-            What::Access(what) => give_access(client, what, args.timeout).await?,
-            What::Certificate(what) => give_certificate(client, &what.device, args.timeout).await?,
-            What::Pair(what) => pair(client, what, args.timeout).await?,
+            What::Client(what) => make_client(client, what, patience).await?,
+            What::Access(what) => give_access(client, what, patience).await?,
+            What::Certificate(what) => give_certificate(client, &what.device, patience).await?,
+            What::Pair(what) => pair(client, what, patience).await?,
         };
         match args.json {
             true => println!("{}", told.json),
@@ -149,36 +153,29 @@ struct Told {
 async fn make_client(
     client: &mut Client,
     args: &ClientArgs,
-    patience: Duration,
+    patience: Patience,
 ) -> anyhow::Result<Told> {
     let mut theirs = Keyring::open(args.to.clone())?;
     let subject = match (args.uuid, theirs.own()) {
         (Some(uuid), _) => theirs.belong_to(uuid)?,
         (None, _) => theirs.own_or_new()?,
     };
-    let place = locate::find(client, &args.device, patience).await?;
-    let entries = client_entries(subject, &place, args)?;
-    let authority = args.certificate.then(|| client.keys.keyring.authority()).transpose()?;
-    let (mut talk, device) = Conversation::as_owner(client, &place, patience).await?;
-    let key = match &args.key {
-        Some(Key(key)) => key.clone(),
-        None => Zeroizing::new(new_key()?),
+    let place = client::find(client, &args.device, patience).await?;
+    let permission = args.permission.bits();
+    let rights = match args.href.is_empty() {
+        false => vec![Rights { paths: args.href.clone(), wildcard: None, permission }],
+        true => provision::update_rights(&place, permission)
+            .map_err(|error| anyhow::anyhow!("{error}; say with --href what the client may use"))?,
     };
-    talk.open().await?;
-    let mut done = Ok(());
-    if authority.is_none() {
-        done = talk.trust(svr::shared_key(subject, &*key)).await;
-    }
-    if done.is_ok() {
-        done = talk.allow(entries).await;
-    }
-    talk.close(done).await?;
-    let mut known = Device::new(device, &*key, false);
-    if let Some(ours) = client.keys.keyring.device(device) {
-        known.name = ours.name.clone();
-    }
-    known.clear = Some(place.told_by.remote).filter(|_| place.told_by.session == 0);
-    known.secure = place.secure();
+    let authority = args.certificate.then(|| client.keys.keyring.authority()).transpose()?;
+    let key = match &args.key {
+        _ if authority.is_some() => None,
+        Some(Key(key)) => Some(key.clone()),
+        None => Some(provision::new_key()?),
+    };
+    let key = key.as_deref();
+    let known = provision::add_client(client, &place, subject, key, &rights, patience).await?;
+    let device = known.device;
     match authority {
         Some(authority) => {
             let (chain, key) = authority.issue(subject)?;
@@ -196,86 +193,44 @@ async fn make_client(
     })
 }
 
-/// What a client may use: what was asked for, or all that concerns updates.
-fn client_entries(subject: Uuid, place: &Place, args: &ClientArgs) -> anyhow::Result<Vec<Value>> {
-    let who = || svr::uuid_subject(subject);
-    if !args.href.is_empty() {
-        let resources = args.href.iter().map(|path| svr::href(path)).collect();
-        return Ok(vec![svr::entry(who(), resources, args.permission.bits())]);
-    }
-    let update = place.link_of_type(links::SOFTWARE_UPDATE).context(
-        "the device does not list a software update resource; say with --href what the client may use",
-    )?;
-    let mut entries =
-        vec![svr::entry(who(), vec![svr::href(&update.href)], args.permission.bits())];
-    let mut watched = vec![svr::href(svr::PSTAT)];
-    watched.extend(place.link_of_type(links::UPDATE_STATUS).map(|link| svr::href(&link.href)));
-    entries.push(svr::entry(who(), watched, permission::RETRIEVE | permission::NOTIFY));
-    Ok(entries)
-}
-
 async fn give_access(
     client: &mut Client,
     args: &AccessArgs,
-    patience: Duration,
+    patience: Patience,
 ) -> anyhow::Result<Told> {
-    let own = client.keys.keyring.own();
-    let subject = args.subject.value(own)?;
-    let mut resources: Vec<Value> = args.href.iter().map(|path| svr::href(path)).collect();
-    resources.extend(args.wildcard.map(|which| svr::wildcard(which.sign())));
-    let place = locate::find(client, &args.device, patience).await?;
-    let (mut talk, device) = Conversation::as_owner(client, &place, patience).await?;
-    talk.open().await?;
-    let entry = svr::entry(subject, resources, args.permission.bits());
-    let done = talk.allow(vec![entry]).await;
-    talk.close(done).await?;
+    let subject = args.subject.subject(client.keys.keyring.own())?;
+    let rights = Rights {
+        paths: args.href.clone(),
+        wildcard: args.wildcard.map(Into::into),
+        permission: args.permission.bits(),
+    };
+    let place = client::find(client, &args.device, patience).await?;
+    let device = provision::allow(client, &place, &subject, &rights, patience).await?;
     Ok(Told {
         text: format!("{device} lets them"),
-        json: json!({"device": device.to_string(), "permission": args.permission.bits()}),
+        json: json!({"device": device.to_string(), "permission": rights.permission}),
     })
 }
 
 async fn give_certificate(
     client: &mut Client,
     target: &Target,
-    patience: Duration,
+    patience: Patience,
 ) -> anyhow::Result<Told> {
     let authority = client.keys.keyring.authority()?;
-    let place = locate::find(client, target, patience).await?;
-    let (mut talk, device) = Conversation::as_owner(client, &place, patience).await?;
-    talk.open().await?;
-    let done = async {
-        let root = svr::certificate("oic.sec.cred.trustca", authority.certificate_pem());
-        talk.trust(root).await?;
-        let request = talk.get(svr::CSR).await?;
-        let request = body::get(&request, "csr").and_then(Value::as_text);
-        let request = request.context("the device's certificate request is not a text (csr)")?;
-        let certificate = authority.sign(request, device)?;
-        talk.trust(svr::certificate("oic.sec.cred.cert", &certificate)).await
-    };
-    let done = done.await;
-    talk.close(done).await?;
+    let place = client::find(client, target, patience).await?;
+    let device = provision::give_certificate(client, &place, &authority, patience).await?;
     Ok(Told {
         text: format!("{device} has a certificate of our authority"),
         json: json!({"device": device.to_string()}),
     })
 }
 
-async fn pair(client: &mut Client, args: &PairArgs, patience: Duration) -> anyhow::Result<Told> {
-    let one = locate::find(client, &args.device, patience).await?;
-    let other = locate::find(client, &args.other, patience).await?;
-    let [one_id, other_id] = [&one, &other].map(|place| place.device);
-    anyhow::ensure!(one_id != other_id, "a device needs no key for itself");
-    let key = Zeroizing::new(new_key()?);
-    let mut devices = Vec::new();
-    for (place, subject) in [(&one, other_id), (&other, one_id)] {
-        let subject = subject.context("a device does not say who it is (/oic/res)")?;
-        let (mut talk, device) = Conversation::as_owner(client, place, patience).await?;
-        talk.open().await?;
-        let done = talk.trust(svr::shared_key(subject, &*key)).await;
-        talk.close(done).await?;
-        devices.push(device.to_string());
-    }
+async fn pair(client: &mut Client, args: &PairArgs, patience: Patience) -> anyhow::Result<Told> {
+    let one = client::find(client, &args.device, patience).await?;
+    let other = client::find(client, &args.other, patience).await?;
+    let devices = provision::pair(client, &one, &other, patience).await?;
+    let devices = devices.map(|device| device.to_string());
     Ok(Told {
         text: format!("{} have a key for each other", devices.join(" and ")),
         json: json!({"devices": devices}),
@@ -290,10 +245,4 @@ fn key(text: &str) -> Result<Key, String> {
     let bytes = Zeroizing::new(body::from_hex(text)?);
     let key = bytes.as_slice().try_into().map_err(|_| "OCF's keys have 16 bytes")?;
     Ok(Key(Zeroizing::new(key)))
-}
-
-fn new_key() -> anyhow::Result<[u8; 16]> {
-    let mut key = [0; 16];
-    getrandom::fill(&mut key).context("the system gives no random numbers")?;
-    Ok(key)
 }

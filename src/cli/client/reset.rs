@@ -6,11 +6,7 @@ use serde_json::json;
 
 use super::access::Directory;
 use super::{DEVICE_HELP, PATIENCE_DEFAULT, seconds, with_client};
-use crate::client::locate;
-use crate::client::svr::{self, Conversation};
-use crate::client::target::Target;
-use crate::client::transport::Failure;
-use crate::coap::CallError;
+use crate::client::{self, Patience, Target};
 
 /// Give up a device: it forgets its owner and everybody else, and can be owned anew
 #[derive(clap::Args)]
@@ -47,14 +43,9 @@ pub(in crate::cli) fn run(args: Args) -> anyhow::Result<()> {
                 return Err(crate::cli::usage("--forget needs the uuid of the device"));
             }
             (false, _) => {
-                let place = locate::find(client, &args.device, args.timeout).await?;
-                let owner = Conversation::as_owner(client, &place, args.timeout).await?;
-                let (mut conversation, device) = owner;
-                // Some devices end all sessions before they answer.
-                match conversation.go_to(svr::RESET).await {
-                    Err(error) if !has_ended(&error) => return Err(error),
-                    _ => device,
-                }
+                let patience = Patience::new(args.timeout);
+                let place = client::find(client, &args.device, patience).await?;
+                client::reset(client, &place, patience).await?
             }
         };
         client.keys.keyring.forget(device)?;
@@ -69,8 +60,4 @@ pub(in crate::cli) fn run(args: Args) -> anyhow::Result<()> {
         }
         Ok(())
     })
-}
-
-fn has_ended(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(Failure::Call(CallError::SessionEnded)))
 }

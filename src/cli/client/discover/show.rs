@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 
-use crate::client::discover::Device;
-use crate::client::text;
+use crate::cli::width;
+use crate::client::{Found, text};
 
 const HEADINGS: [&str; 6] = ["NAME", "VERSION", "OWNED", "UPDATE", "ADDRESS", "DEVICE"];
 
 /// Prints the devices to standard output.
-pub(super) fn print(devices: &[Device], as_json: bool) -> std::io::Result<()> {
+pub(super) fn print(devices: &[Found], as_json: bool) -> std::io::Result<()> {
     let mut out = stdout().lock();
     if as_json {
         return devices.iter().try_for_each(|device| writeln!(out, "{}", line(device)));
@@ -20,10 +20,13 @@ pub(super) fn print(devices: &[Device], as_json: bool) -> std::io::Result<()> {
         return Ok(());
     }
     let colours = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    out.write_all(table(devices, colours).as_bytes())
+    let text = table(devices, colours);
+    let widest = table(devices, false).lines().map(|line| line.chars().count()).max();
+    let fits = width::columns(&out).is_none_or(|columns| widest <= Some(columns));
+    out.write_all(if fits { text } else { blocks(devices, colours) }.as_bytes())
 }
 
-fn line(device: &Device) -> serde_json::Value {
+fn line(device: &Found) -> serde_json::Value {
     let addresses: Vec<String> = device.addresses.iter().map(ToString::to_string).collect();
     json!({
         "di": device.di,
@@ -36,7 +39,7 @@ fn line(device: &Device) -> serde_json::Value {
     })
 }
 
-fn table(devices: &[Device], colours: bool) -> String {
+fn table(devices: &[Found], colours: bool) -> String {
     let (bold, reset) = if colours { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
     let mut rows: Vec<[String; 6]> = vec![HEADINGS.map(str::to_owned)];
     for device in devices {
@@ -56,8 +59,23 @@ fn table(devices: &[Device], colours: bool) -> String {
     text
 }
 
+/// For a narrow screen: a few short lines for each device.
+fn blocks(devices: &[Found], colours: bool) -> String {
+    let (bold, reset) = if colours { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+    let mut text = String::new();
+    for device in devices {
+        let [name, version, owned, update, _, di] = lines(device).swap_remove(0);
+        text.push_str(&format!("{bold}{name}{reset} {version}\n  {di}\n"));
+        text.push_str(&format!("  owned: {owned}, update: {update}\n"));
+        for address in &device.addresses {
+            text.push_str(&format!("  {address}\n"));
+        }
+    }
+    text
+}
+
 /// One line for each address; what has been said is not said again.
-fn lines(device: &Device) -> Vec<[String; 6]> {
+fn lines(device: &Found) -> Vec<[String; 6]> {
     let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
     let yes = |value| if value { "yes" } else { "no" }.to_owned();
     let update = match device.links_read {
@@ -93,7 +111,7 @@ mod tests {
 
     #[test]
     fn the_table_lines_up_and_lists_further_addresses_below() {
-        let camera = Device {
+        let camera = Found {
             di: Some("5f3c0000-0000-4000-8000-000000000001".into()),
             name: Some("Caméra".into()),
             addresses: vec![
@@ -106,10 +124,9 @@ mod tests {
             version: Some("1.0.0".into()),
             links_read: true,
         };
-        let owned = Device { owned: Some(true), ours: true, ..camera.clone() };
+        let owned = Found { owned: Some(true), ours: true, ..camera.clone() };
         assert_eq!(lines(&owned)[0][2], "by us");
-        let other =
-            Device { addresses: vec!["10.0.0.2:5683".parse().unwrap()], ..Device::default() };
+        let other = Found { addresses: vec!["10.0.0.2:5683".parse().unwrap()], ..Found::default() };
         assert_eq!(
             table(&[camera.clone(), other], false),
             "\
@@ -117,6 +134,18 @@ NAME    VERSION  OWNED  UPDATE  ADDRESS            DEVICE
 Caméra  1.0.0    no     yes     10.0.0.1:40001     5f3c0000-0000-4000-8000-000000000001
                                 [fe80::1%2]:40002
 -       -        -      -       10.0.0.2:5683      speaks CoAP, not OCF
+"
+        );
+        // Wider than many a screen; so this is what those get.
+        let narrow = blocks(std::slice::from_ref(&camera), false);
+        assert_eq!(
+            narrow,
+            "\
+Caméra 1.0.0
+  5f3c0000-0000-4000-8000-000000000001
+  owned: no, update: yes
+  10.0.0.1:40001
+  [fe80::1%2]:40002
 "
         );
         let json = line(&camera);

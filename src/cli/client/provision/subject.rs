@@ -3,69 +3,56 @@
 use std::str::FromStr;
 
 use anyhow::Context;
-use ciborium::Value;
 use uuid::Uuid;
 
-use crate::client::svr::{self, permission};
+use crate::client::provision::{Rights, Subject, Wildcard};
 
 /// Whom an access control entry is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Subject {
-    Uuid(Uuid),
+pub(super) enum Who {
     /// This tool.
     Me,
-    /// Everybody with a session, or everybody.
-    Connection(&'static str),
-    Role {
-        name: String,
-        authority: Option<String>,
-    },
+    /// Somebody else, or many.
+    Is(Subject),
 }
 
-impl FromStr for Subject {
+impl FromStr for Who {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "me" => Ok(Self::Me),
-            "auth-crypt" => Ok(Self::Connection("auth-crypt")),
-            "anon-clear" => Ok(Self::Connection("anon-clear")),
-            _ => match text.strip_prefix("role:") {
-                Some("") => Err("the role has no name".into()),
-                Some(role) => {
-                    let (name, authority) = match role.split_once('@') {
-                        Some((name, authority)) => (name, Some(authority.to_owned())),
-                        None => (role, None),
-                    };
-                    Ok(Self::Role { name: name.to_owned(), authority })
-                }
-                None => text.parse().map(Self::Uuid).map_err(|_| {
-                    "write a uuid, me, auth-crypt, anon-clear, role:NAME or role:NAME@AUTHORITY"
-                        .into()
-                }),
-            },
+        let subject = match (text, text.strip_prefix("role:")) {
+            ("me", _) => return Ok(Self::Me),
+            ("auth-crypt", _) => Subject::Encrypted,
+            ("anon-clear", _) => Subject::Clear,
+            (_, Some("")) => return Err("the role has no name".into()),
+            (_, Some(role)) => {
+                let (name, authority) = match role.split_once('@') {
+                    Some((name, authority)) => (name, Some(authority.to_owned())),
+                    None => (role, None),
+                };
+                Subject::Role { name: name.to_owned(), authority }
+            }
+            (_, None) => text.parse().map(Subject::Uuid).map_err(
+                |_| "write a uuid, me, auth-crypt, anon-clear, role:NAME or role:NAME@AUTHORITY",
+            )?,
+        };
+        Ok(Self::Is(subject))
+    }
+}
+
+impl Who {
+    /// Who that is; `own` is who we are.
+    pub(super) fn subject(&self, own: Option<Uuid>) -> anyhow::Result<Subject> {
+        match self {
+            Self::Me => own.map(Subject::Uuid).context("this tool has no identity yet"),
+            Self::Is(subject) => Ok(subject.clone()),
         }
     }
 }
 
-impl Subject {
-    /// As in an access control entry; `own` is who we are.
-    pub(super) fn value(&self, own: Option<Uuid>) -> anyhow::Result<Value> {
-        Ok(match self {
-            Self::Uuid(uuid) => svr::uuid_subject(*uuid),
-            Self::Me => svr::uuid_subject(own.context("this tool has no identity yet")?),
-            Self::Connection(kind) => svr::connection_subject(kind),
-            Self::Role { name, authority: None } => svr::map([("role", name.as_str().into())]),
-            Self::Role { name, authority: Some(authority) } => {
-                svr::map([("role", name.as_str().into()), ("authority", authority.as_str().into())])
-            }
-        })
-    }
-}
-
-/// Many resources at once.
+/// [`Wildcard`], as a person writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Wildcard {
+pub(super) enum WildcardWord {
     /// All that is of the device's own kind
     All,
     /// Of these, those served over DTLS
@@ -74,12 +61,12 @@ pub(super) enum Wildcard {
     Clear,
 }
 
-impl Wildcard {
-    pub(super) fn sign(self) -> &'static str {
-        match self {
-            Self::All => "*",
-            Self::Secure => "+",
-            Self::Clear => "-",
+impl From<WildcardWord> for Wildcard {
+    fn from(word: WildcardWord) -> Self {
+        match word {
+            WildcardWord::All => Self::All,
+            WildcardWord::Secure => Self::Secure,
+            WildcardWord::Clear => Self::Clear,
         }
     }
 }
@@ -101,11 +88,11 @@ impl FromStr for Permission {
         let mut bits = 0;
         for letter in text.chars() {
             bits |= match letter {
-                'c' => permission::CREATE,
-                'r' => permission::RETRIEVE,
-                'u' => permission::UPDATE,
-                'd' => permission::DELETE,
-                'n' => permission::NOTIFY,
+                'c' => Rights::CREATE,
+                'r' => Rights::RETRIEVE,
+                'u' => Rights::UPDATE,
+                'd' => Rights::DELETE,
+                'n' => Rights::NOTIFY,
                 _ => return Err(format!("{letter} is none of c, r, u, d, n")),
             };
         }
@@ -116,26 +103,26 @@ impl FromStr for Permission {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::body;
 
     #[test]
-    fn subjects_are_written_as_the_device_reads_them() {
-        let own = Some(Uuid::from_u128(1));
+    fn subjects_are_written_as_a_person_says_them() {
+        let own = Uuid::from_u128(1);
+        let role = |authority: Option<&str>| Subject::Role {
+            name: "admin".into(),
+            authority: authority.map(str::to_owned),
+        };
         for (text, wanted) in [
-            ("me", r#"{"uuid": "00000000-0000-0000-0000-000000000001"}"#),
-            (
-                "00000000-0000-0000-0000-000000000002",
-                r#"{"uuid": "00000000-0000-0000-0000-000000000002"}"#,
-            ),
-            ("auth-crypt", r#"{"conntype": "auth-crypt"}"#),
-            ("role:admin", r#"{"role": "admin"}"#),
-            ("role:admin@house", r#"{"role": "admin", "authority": "house"}"#),
+            ("me", Subject::Uuid(own)),
+            ("00000000-0000-0000-0000-000000000002", Subject::Uuid(Uuid::from_u128(2))),
+            ("auth-crypt", Subject::Encrypted),
+            ("anon-clear", Subject::Clear),
+            ("role:admin", role(None)),
+            ("role:admin@house", role(Some("house"))),
         ] {
-            let value = text.parse::<Subject>().unwrap().value(own).unwrap();
-            assert_eq!(body::text(&value, body::Layout::Line), wanted);
+            assert_eq!(text.parse::<Who>().unwrap().subject(Some(own)).unwrap(), wanted);
         }
-        assert!("somebody".parse::<Subject>().is_err() && "role:".parse::<Subject>().is_err());
-        assert!(Subject::Me.value(None).is_err());
+        assert!("somebody".parse::<Who>().is_err() && "role:".parse::<Who>().is_err());
+        assert!(Who::Me.subject(None).is_err());
     }
 
     #[test]
