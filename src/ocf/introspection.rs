@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::body;
 use super::representation::{Names, common};
 use super::resource::Resource;
-use super::site::Site;
 
 const DOCUMENT: &str = include_str!("../../resources/introspection.json");
 /// The path that the document describes the software update resource under.
@@ -50,9 +49,10 @@ struct Location<'a> {
 }
 
 impl<'a> Representation<'a> {
-    pub(super) fn new(site: &Site<'a>, baseline: bool) -> Self {
+    /// `endpoints`: those at which the description can be read.
+    pub(super) fn new(endpoints: impl Iterator<Item = &'a String>, baseline: bool) -> Self {
         let href = Resource::IntrospectionData.href("");
-        let locations = site.endpoints.iter().filter_map(|endpoint| {
+        let locations = endpoints.filter_map(|endpoint| {
             let (protocol, _) = endpoint.split_once(':')?;
             let url = format!("{endpoint}{href}");
             Some(Location { url, protocol, content_type: "application/cbor", version: 1 })

@@ -194,7 +194,10 @@ fn represented_for(
         Resource::Device => body::encoded(&Device::new(site, baseline)),
         Resource::Platform => body::encoded(&Platform::new(site, baseline)),
         Resource::Introspection => {
-            body::encoded(&introspection::Representation::new(site, baseline))
+            // A client takes the first address that it can reach, and would be refused there.
+            let clear = readable(site, &Subject::Anonymous, Resource::IntrospectionData);
+            let endpoints = site.endpoints.iter().filter(|one| clear || one.starts_with("coaps:"));
+            body::encoded(&introspection::Representation::new(endpoints, baseline))
         }
         Resource::IntrospectionData => {
             introspection::data(&about.softwareupdate_href, about.purl_max)
@@ -299,10 +302,10 @@ fn unsupported_version() -> Response {
     Response::diagnostic(Code::UNSUPPORTED_CONTENT_FORMAT, text)
 }
 
-/// Adds the version option for a client that knows it: libcoap's drops what carries it otherwise.
+/// Adds the version option where the request shows that its client knows such options: others must drop
+/// what carries a critical option that they do not know (RFC 7252 section 5.4.1), whatever they accept.
 fn versioned(mut response: Response, request: &Request) -> Response {
-    let knows = request.options.first(ACCEPT_VERSION).is_some()
-        || request.options.uint(option::ACCEPT) == Some(format::OCF_CBOR.into());
+    let knows = request.options.first(ACCEPT_VERSION).is_some();
     if knows && response.options.uint(option::CONTENT_FORMAT) == Some(format::OCF_CBOR.into()) {
         response.options.set_uint(CONTENT_VERSION, VERSION);
     }
