@@ -6,15 +6,16 @@
 //! until the new one stands (RFC 6347 section 4.2.8).
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::alert;
 use super::client::Client;
-use super::cookie::Cookies;
+use super::cookie::{Brought, COOKIE_BYTES, Cookies};
+use super::half_open;
 use super::handshake::{Handshake, Surroundings};
 use super::message::{self, Fragment, HelloFront, kind, put_fragment_header};
 use super::record::{self, DTLS_1_0, Record, Records, content};
@@ -111,7 +112,8 @@ impl Endpoint {
     pub fn handle_datagram(&mut self, from: Path, bytes: &[u8], now: Now) {
         for record in Records::new(bytes) {
             match record.epoch {
-                0 => self.take_plain(from, &record, now),
+                0 if self.take_plain(from, &record, now).is_break() => break,
+                0 => {}
                 1 => self.take_sealed(from, &record, now),
                 _ => self.counters.records_dropped += 1,
             }
@@ -228,37 +230,47 @@ impl Endpoint {
 
     // ── records ───────────────────────────────────────────────────────────────────────────────
 
-    fn take_plain(&mut self, path: Path, record: &Record<'_>, now: Now) {
+    /// Breaks off with a datagram that was answered with a cookie: one is enough, and whoever borrowed
+    /// the address brings no more than that upon its owner.
+    fn take_plain(&mut self, path: Path, record: &Record<'_>, now: Now) -> ControlFlow<()> {
         if let Some((fragment, front)) = hello_in(record) {
-            return self.take_hello(path, record, &fragment, &front, now);
+            match self.cookies.judge(path, &front, now.mono) {
+                Brought::Ours(cookie) => {
+                    self.take_hello(path, record, &fragment, (&front, cookie), now);
+                }
+                Brought::NotOurs => {
+                    let cookie = self.cookies.bake(path, &front, now.mono);
+                    let bytes = hello_verify_request(record.sequence, fragment.sequence, &cookie);
+                    self.counters.cookies_sent += 1;
+                    self.outputs.push_back(Output::Datagram { path, bytes });
+                    return ControlFlow::Break(());
+                }
+                Brought::TooLittle => self.counters.records_dropped += 1,
+            }
+            return ControlFlow::Continue(());
         }
         let Some(Peer { pending: Some(pending), .. }) = self.peers.get_mut(&path) else {
             // Nothing in the clear concerns a session that stands.
             self.counters.records_dropped += 1;
-            return;
+            return ControlFlow::Continue(());
         };
         let mut around = surroundings(&self.config, &mut self.rng, now);
         let taken = pending.handshake().take_plain(record, &mut around);
         let done = taken.and_then(|()| pending.advance(&mut around));
         let datagrams = around.datagrams;
         self.settle(path, done, datagrams, now);
+        ControlFlow::Continue(())
     }
 
+    /// Takes a hello, or its first fragment, that brings a cookie of ours.
     fn take_hello(
         &mut self,
         path: Path,
         record: &Record<'_>,
         fragment: &Fragment<'_>,
-        front: &HelloFront<'_>,
+        (front, cookie): (&HelloFront<'_>, [u8; COOKIE_BYTES]),
         now: Now,
     ) {
-        if !self.cookies.knows(path, front, now.mono) {
-            let cookie = self.cookies.bake(path, front, now.mono);
-            let bytes = hello_verify_request(record.sequence, fragment.sequence, &cookie);
-            self.counters.cookies_sent += 1;
-            self.outputs.push_back(Output::Datagram { path, bytes });
-            return;
-        }
         let is_of = |peer: &Peer, random: &[u8; 32]| {
             let session = peer.session.as_ref().is_some_and(|one| one.client_random == *random);
             (session, peer.pending.as_ref().map(|pending| pending.is_server_of(random)))
@@ -272,7 +284,7 @@ impl Endpoint {
                 return;
             }
             _ => {
-                if !self.begin_server(path, record, fragment, front, now) {
+                if !self.begin_server(path, record, fragment, (front, cookie), now) {
                     self.counters.hellos_refused += 1;
                     return;
                 }
@@ -292,35 +304,29 @@ impl Endpoint {
         path: Path,
         record: &Record<'_>,
         fragment: &Fragment<'_>,
-        front: &HelloFront<'_>,
+        (front, cookie): (&HelloFront<'_>, [u8; COOKIE_BYTES]),
         now: Now,
     ) -> bool {
         // The client began anew: what it left behind will not be finished.
         self.drop_pending(path, Error::Abandoned);
         if self.half_open >= self.config.half_open_max {
-            let Some(stale) = self.stalest(now.mono) else { return false };
-            self.drop_pending(stale, Error::Abandoned);
+            let under_way = self.peers.iter().filter_map(|(path, peer)| match &peer.pending {
+                Some(Pending::Server(server)) => Some((*path, server.handshake.give_up())),
+                _ => None,
+            });
+            let Some(other) = half_open::gives_way(path, under_way) else { return false };
+            self.drop_pending(other, Error::Abandoned);
         }
         let session = self.next_session();
         let around = surroundings(&self.config, &mut self.rng, now);
         let mut handshake =
             Handshake::new(session, Role::Server, fragment.sequence, record.sequence, &around);
         handshake.client_random = front.random;
-        let server = Server::new(handshake, Arc::clone(&self.policy), self.generation);
+        let policy = Arc::clone(&self.policy);
+        let server = Server::new(handshake, cookie, policy, self.generation);
         self.peers.entry(path).or_default().pending = Some(Pending::Server(Box::new(server)));
         self.half_open += 1;
         true
-    }
-
-    /// The oldest handshake of a client that had its chance.
-    fn stalest(&self, now: Instant) -> Option<Path> {
-        let handshakes = self.peers.iter().filter_map(|(path, peer)| match &peer.pending {
-            Some(Pending::Server(server)) => Some((server.handshake.give_up(), *path)),
-            _ => None,
-        });
-        let (give_up, path) = handshakes.min()?;
-        let age = self.config.handshake_max.saturating_sub(give_up.since(now));
-        (age >= HALF_OPEN_MIN).then_some(path)
     }
 
     fn take_sealed(&mut self, path: Path, record: &Record<'_>, now: Now) {
@@ -616,6 +622,3 @@ fn hello_verify_request(record: u64, sequence: u16, cookie: &[u8]) -> Vec<u8> {
     out.extend(body);
     out
 }
-
-/// A client that proved its address has this long, at least, to finish when others want its place.
-const HALF_OPEN_MIN: Duration = Duration::from_secs(5);

@@ -48,7 +48,8 @@ pub enum Error {
     /// What clients may do has changed since the handshake began; a new one is judged anew.
     #[error("what is asked of clients has changed meanwhile; try again")]
     PolicyChanged,
-    /// A newer handshake of the same peer took over, or the caller closed it.
+    /// A newer handshake of the same peer took over, another peer needed its place, or the caller closed
+    /// it.
     #[error("the handshake was given up")]
     Abandoned,
     /// The caller's own key, certificate or anchor cannot be used.

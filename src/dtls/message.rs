@@ -97,7 +97,9 @@ pub(super) struct HelloFront<'a> {
     pub(super) version: u16,
     pub(super) random: [u8; 32],
     pub(super) session_id: &'a [u8],
+    /// As much of it as the first fragment has.
     pub(super) cookie: &'a [u8],
+    pub(super) cookie_length: usize,
 }
 
 impl<'a> HelloFront<'a> {
@@ -105,11 +107,12 @@ impl<'a> HelloFront<'a> {
         let version = reader.u16()?;
         let random = reader.array()?;
         let session_id = reader.vec8()?;
-        let cookie = reader.vec8()?;
+        let cookie_length = usize::from(reader.u8()?);
+        let cookie = reader.take_up_to(cookie_length);
         if session_id.len() > 32 {
             return Err(Error::Malformed("ClientHello"));
         }
-        Ok(Self { version, random, session_id, cookie })
+        Ok(Self { version, random, session_id, cookie, cookie_length })
     }
 }
 
@@ -128,6 +131,9 @@ impl ClientHello {
         const WHAT: &str = "ClientHello";
         let mut reader = Reader::new(body, WHAT);
         let front = HelloFront::read(&mut reader)?;
+        if front.cookie.len() < front.cookie_length {
+            return Err(Error::Malformed(WHAT));
+        }
         let suites = u16s(reader.vec16()?, WHAT)?;
         let compressions = reader.vec8()?;
         if suites.is_empty() || !compressions.contains(&0) {

@@ -29,6 +29,7 @@ mod error;
 mod flight;
 #[doc(hidden)]
 pub mod fuzzing;
+mod half_open;
 mod handshake;
 mod message;
 mod policy;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::certificate::{self, Curve, OwnCertificate};
+use super::cookie::COOKIE_BYTES;
 use super::ecdh::{self, Ephemeral, GROUPS};
 use super::handshake::{Handshake, Surroundings};
 use super::message::{
@@ -21,6 +22,8 @@ use super::{
 /// A handshake with a client that has proven its address.
 pub(super) struct Server {
     pub(super) handshake: Handshake,
+    /// What the whole hello has to bring: its first fragment may have had the beginning only.
+    cookie: [u8; COOKIE_BYTES],
     policy: Arc<Policy>,
     generation: u64,
     expected: Expected,
@@ -41,10 +44,16 @@ enum Expected {
 }
 
 impl Server {
-    /// `generation`: that of the policy.
-    pub(super) fn new(handshake: Handshake, policy: Arc<Policy>, generation: u64) -> Self {
+    /// `cookie`: what the hello has to bring; `generation`: that of the policy.
+    pub(super) fn new(
+        handshake: Handshake,
+        cookie: [u8; COOKIE_BYTES],
+        policy: Arc<Policy>,
+        generation: u64,
+    ) -> Self {
         Self {
             handshake,
+            cookie,
             policy,
             generation,
             expected: Expected::ClientHello,
@@ -108,6 +117,9 @@ impl Server {
         around: &mut Surroundings<'_>,
     ) -> Result<(), Error> {
         let hello = ClientHello::read(&message.body)?;
+        if hello.cookie != self.cookie {
+            return Err(Error::Illegal("a cookie"));
+        }
         // Newer versions have smaller numbers; 1.0 and what is no DTLS at all are turned away.
         if hello.version > DTLS_1_2 || hello.version == DTLS_1_0 {
             return Err(Error::Version);

@@ -1,5 +1,6 @@
 //! Two endpoints of ours on a network and in a time that are made up.
 
+mod cookies;
 mod defects;
 mod guesses;
 mod network;

@@ -22,6 +22,13 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
+    /// What there is, where there is less.
+    pub(super) fn take_up_to(&mut self, length: usize) -> &'a [u8] {
+        let (taken, rest) = self.rest.split_at(length.min(self.rest.len()));
+        self.rest = rest;
+        taken
+    }
+
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
         let (taken, rest) = self.rest.split_first_chunk().ok_or(Error::Malformed(self.what))?;
         self.rest = rest;

@@ -176,16 +176,62 @@ fn t8_silent_clients_do_not_keep_others_out() {
         silent_client(&mut pair.ends[SERVER], port, &client, pair.now);
     }
     assert_eq!(pair.ends[SERVER].footprint(), (10, 10));
-    // All places are taken by clients that may still be honest: the next one waits, not long.
-    pair.connect(client);
-    pair.settle();
-    assert!(pair.sessions().is_none());
-    assert!(pair.ends[SERVER].counters().hellos_refused > 0);
-    while pair.sessions().is_none() {
-        assert!(pair.wait(start().mono + Duration::from_secs(8)), "kept out");
-        pair.settle();
+    // One of them gives way at once, and goes on giving way while they come back.
+    pair.connect(client.clone());
+    for port in 11.. {
+        let Some(datagram) = pair.wire.pop_front() else { break };
+        pair.deliver(&datagram);
+        silent_client(&mut pair.ends[SERVER], port, &client, pair.now);
     }
+    assert!(pair.sessions().is_some(), "kept out");
     pair.talk();
+    assert_eq!(pair.ends[SERVER].counters().hellos_refused, 0);
+}
+
+#[test]
+fn one_datagram_brings_one_cookie_at_most() {
+    let (client, policy) = policies(Suite::PskAes128Ccm8);
+    let mut server = Endpoint::new(Config::default(), [1; 32]);
+    server.set_policy(policy, start());
+    let hello = hello(client, 9);
+    server.handle_datagram(path(1), &hello.repeat(12), start());
+    assert_eq!(server.counters().cookies_sent, 1);
+    // The control: each of them, alone, is worth a cookie.
+    for _ in 0..12 {
+        server.handle_datagram(path(1), &hello, start());
+    }
+    assert_eq!(server.counters().cookies_sent, 13);
+}
+
+#[test]
+fn malformed_plain_fragments_end_nobody_elses_handshake() {
+    let malformed: [&[u8]; 4] = [
+        &[],
+        &[11],
+        &[16, 0, 0, 4, 0, 2, 0, 0, 9, 0, 0, 1, 7],
+        &[11, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0],
+    ];
+    for suite in ALL {
+        let (client, server) = policies(suite);
+        let mut pair = Pair::new(Config::default(), server);
+        pair.connect(client);
+        let mut turns = 0;
+        while let Some(datagram) = pair.wire.pop_front() {
+            for (n, end) in [CLIENT, SERVER].into_iter().cycle().take(8).enumerate() {
+                let bytes = record(content::HANDSHAKE, number(0, 700 + n as u64), malformed[n / 2]);
+                pair.ends[end].handle_datagram(path_at(end), &bytes, pair.now);
+            }
+            pair.collect();
+            pair.deliver(&datagram);
+            turns += 1;
+        }
+        assert!(
+            turns > 4 && pair.sessions().is_some(),
+            "{suite:?}: {:?}",
+            pair.said[SERVER].failed
+        );
+        pair.talk();
+    }
 }
 
 #[test]
