@@ -2,7 +2,9 @@
 //!
 //! Answers to requests that change nothing, and refusals, may be forgotten early: the RFC allows to
 //! work those out again. What changed something is remembered for its whole lifetime, and when there
-//! is no room left to remember, such requests are refused instead.
+//! is no room left to remember, such requests are refused instead. That holds for those with a session.
+//! In clear anybody can fill any room, under any address; so what one has filled the next one empties:
+//! there the oldest is forgotten, and nobody is refused.
 
 use std::collections::{HashMap, VecDeque, hash_map};
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
@@ -24,15 +26,16 @@ pub const NON_LIFETIME: Duration = Duration::from_secs(145);
 /// Beyond, the oldest goes.
 pub const FORGETTABLE_BYTES_MAX: usize = 256 << 10;
 
-/// Memory for answers that must be kept, bytes: 60 changes a second, without end.
-pub const KEPT_BYTES_MAX: usize = 4 << 20;
-
-/// The part of [`KEPT_BYTES_MAX`] that all peers in clear together may take: whoever sends from
-/// invented addresses must not lock out those with a session.
-pub const KEPT_BYTES_CLEAR_MAX: usize = KEPT_BYTES_MAX / 2;
+/// Memory for answers to peers with a session that must be kept, bytes: 40 changes a second, without
+/// end.
+pub const KEPT_BYTES_MAX: usize = 3 << 20;
 
 /// The part of [`KEPT_BYTES_MAX`] that one peer may take, so that it cannot lock out the others.
-pub const KEPT_BYTES_PER_PEER_MAX: usize = KEPT_BYTES_MAX / 4;
+pub const KEPT_BYTES_PER_PEER_MAX: usize = KEPT_BYTES_MAX / 3;
+
+/// Memory for answers to changes in clear, bytes: some 5,000. Beyond, the oldest is forgotten. Without
+/// a flood each is kept for its whole lifetime; in one, a change in clear may be made twice.
+pub const KEPT_BYTES_CLEAR_MAX: usize = 1 << 20;
 
 /// What was done about a message that came before.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,9 +58,10 @@ pub(super) struct Duplicates {
     waiting: HashMap<Fingerprint, Ticket, AsItIs>,
     answered: HashMap<Fingerprint, Entry, AsItIs>,
     forgettable: Shelf,
+    /// Of peers with a session.
     kept: Shelf,
     kept_per_peer: HashMap<Peer, usize, Keyed>,
-    kept_clear_bytes: usize,
+    kept_clear: Shelf,
     serial: u64,
 }
 
@@ -98,7 +102,7 @@ impl Duplicates {
             forgettable: Shelf::default(),
             kept: Shelf::default(),
             kept_per_peer: HashMap::with_hasher(keyed),
-            kept_clear_bytes: 0,
+            kept_clear: Shelf::default(),
             serial: 0,
         }
     }
@@ -122,11 +126,9 @@ impl Duplicates {
 
     /// Whether there is room to remember one more request of this peer that changes something.
     pub(super) fn has_room_to_keep(&mut self, peer: &Peer, now: Instant) -> bool {
-        self.clear_kept(now);
+        self.trim(|store| &mut store.kept, usize::MAX, now);
         let of_peer = self.kept_per_peer.get(peer).copied().unwrap_or_default();
-        self.kept.bytes < KEPT_BYTES_MAX
-            && of_peer < KEPT_BYTES_PER_PEER_MAX
-            && (peer.session != 0 || self.kept_clear_bytes < KEPT_BYTES_CLEAR_MAX)
+        peer.session == 0 || (self.kept.bytes < KEPT_BYTES_MAX && of_peer < KEPT_BYTES_PER_PEER_MAX)
     }
 
     /// A request begins; [`Self::answered`] follows, and until then it is not forgotten.
@@ -158,36 +160,37 @@ impl Duplicates {
             self.release(&old);
         }
         self.waiting.remove(&name);
-        if let Some(peer) = keep_for {
-            *self.kept_per_peer.entry(peer).or_default() += bytes;
-            self.kept_clear_bytes += if peer.session == 0 { bytes } else { 0 };
-            self.kept.push(Place { name, serial, expires }, bytes);
-            self.clear_kept(now);
-        } else {
-            self.forgettable.push(Place { name, serial, expires }, bytes);
-            self.clear_forgettable(now);
+        let place = Place { name, serial, expires };
+        match keep_for {
+            None => {
+                self.forgettable.push(place, bytes);
+                self.trim(|store| &mut store.forgettable, FORGETTABLE_BYTES_MAX, now);
+            }
+            Some(peer) if peer.session == 0 => {
+                self.kept_clear.push(place, bytes);
+                self.trim(|store| &mut store.kept_clear, KEPT_BYTES_CLEAR_MAX, now);
+            }
+            Some(peer) => {
+                *self.kept_per_peer.entry(peer).or_default() += bytes;
+                self.kept.push(place, bytes);
+                self.trim(|store| &mut store.kept, usize::MAX, now);
+            }
         }
     }
 
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
-        self.forgettable.bytes + self.kept.bytes
+        self.forgettable.bytes + self.kept.bytes + self.kept_clear.bytes
     }
 
-    /// Makes room, oldest first. What has expired goes even where there is room: so the queue holds
-    /// nothing older than a lifetime.
-    fn clear_forgettable(&mut self, now: Instant) {
-        let goes = |bytes, place: &Place| bytes > FORGETTABLE_BYTES_MAX || place.expires <= now;
-        while let Some(place) = self.forgettable.queue.front().copied()
-            && goes(self.forgettable.bytes, &place)
-        {
-            self.forgettable.queue.pop_front();
-            self.remove(place);
-        }
-    }
-
-    fn clear_kept(&mut self, now: Instant) {
-        while let Some(place) = self.kept.queue.pop_front_if(|place| place.expires <= now) {
+    /// Makes room on a shelf, oldest first. What has expired goes even where there is room: so the
+    /// queue holds nothing older than a lifetime.
+    fn trim(&mut self, shelf: fn(&mut Self) -> &mut Shelf, bytes_max: usize, now: Instant) {
+        loop {
+            let Shelf { queue, bytes } = shelf(self);
+            let too_many = *bytes > bytes_max;
+            let goes = |place: &mut Place| too_many || place.expires <= now;
+            let Some(place) = queue.pop_front_if(goes) else { break };
             self.remove(place);
         }
     }
@@ -209,8 +212,11 @@ impl Duplicates {
             self.forgettable.bytes -= bytes;
             return;
         };
+        if peer.session == 0 {
+            self.kept_clear.bytes -= bytes;
+            return;
+        }
         self.kept.bytes -= bytes;
-        self.kept_clear_bytes -= if peer.session == 0 { bytes } else { 0 };
         if let Some(of_peer) = self.kept_per_peer.get_mut(peer) {
             *of_peer -= bytes;
             if *of_peer == 0 {

@@ -8,7 +8,9 @@ use std::time::Duration;
 use super::block::{SNAPSHOT_BYTES_MAX, Snapshots, UPLOAD_BYTES_MAX, Uploads};
 use super::client::Asking;
 use super::codec::{self, DATAGRAM_BYTES_MAX, Kind, LastTail, Malformed, Message, Token};
-use super::duplicates::{AsItIs, Duplicates, FORGETTABLE_BYTES_MAX, KEPT_BYTES_MAX, Seen};
+use super::duplicates::{
+    AsItIs, Duplicates, FORGETTABLE_BYTES_MAX, KEPT_BYTES_CLEAR_MAX, KEPT_BYTES_MAX, Seen,
+};
 use super::echo::Echo;
 use super::exchange::{MessageLayer, Origin, Retransmission};
 use super::observe::{OBSERVER_BYTES_MAX, Observers};
@@ -100,7 +102,8 @@ pub struct Config {
     /// sender can be reached where it says (RFC 9175 section 2).
     pub echo_before_changes: bool,
     /// Whether a sender in clear has to show that it can be reached where it says before it gets an
-    /// answer of more than three times its request (RFC 9175 section 2.6).
+    /// answer of more than three times its request (RFC 9175 section 2.6). Until it has, a longer answer
+    /// goes out in blocks that are small enough, which every client can follow.
     pub echo_before_long_answers: bool,
     /// Whether downloads ask for Q-Block2 first (RFC 9177), and fall back to Block2.
     pub quick_downloads: bool,
@@ -160,6 +163,7 @@ impl Memory {
 /// What all peers together can make an endpoint hold, bytes: the sum of the limits of each part.
 pub const MEMORY_BYTES_MAX: usize = FORGETTABLE_BYTES_MAX
     + KEPT_BYTES_MAX
+    + KEPT_BYTES_CLEAR_MAX
     + 2 * UPLOAD_BYTES_MAX
     + SNAPSHOT_BYTES_MAX
     + OBSERVER_BYTES_MAX

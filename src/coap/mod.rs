@@ -25,6 +25,7 @@ mod quick_client;
 mod quick_server;
 mod random;
 mod server;
+mod stranger;
 mod timers;
 mod transfer;
 

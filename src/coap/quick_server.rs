@@ -1,7 +1,7 @@
 //! Serving Q-Block2: several blocks for one request (RFC 9177 section 4.4).
 
 use super::block::{Block, Snapshot};
-use super::codec;
+use super::codec::{self, Kind};
 use super::endpoint::Endpoint;
 use super::exchange::Origin;
 use super::quick::Wanted;
@@ -47,7 +47,9 @@ impl Endpoint {
             let past = Response::diagnostic(Code::BAD_REQUEST, "the block lies past the end");
             return self.finish(waiting, past, None, now);
         };
-        if self.amplifies(&waiting, tails.iter().map(Vec::len).sum(), now) {
+        let frame = codec::frame(Kind::NonConfirmable, snapshot.code, 0, &waiting.token, &[]).len();
+        let all: usize = tails.iter().map(|tail| frame + tail.len()).sum();
+        if self.answer_bytes_max(&waiting, now).is_some_and(|most| all > most) {
             let challenge = self.challenge(&waiting.peer, now);
             return self.finish(waiting, challenge, None, now);
         }

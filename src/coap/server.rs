@@ -7,7 +7,6 @@ use super::block::{self, Arrival, Asked, Block, SIZE_EXPONENT_MAX, Snapshot, Upl
 use super::codec::{self, Kind, Message, Token};
 use super::criticality;
 use super::duplicates::{Fingerprint, Seen};
-use super::echo::{AMPLIFICATION_MAX, ANSWER_TO_ANYBODY_BYTES};
 use super::endpoint::Endpoint;
 use super::exchange::Origin;
 use super::observe::Rendered;
@@ -39,18 +38,18 @@ const MAX_AGE_DEFAULT_S: u32 = 60;
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) peer: Peer,
-    reception: Reception,
+    pub(super) reception: Reception,
     kind: Kind,
     id: u16,
     pub(super) token: Token,
     code: Code,
     pub(super) name: Fingerprint,
     pub(super) asked: Asked,
-    block1: Option<Block>,
-    block2: Option<Block>,
+    pub(super) block1: Option<Block>,
+    pub(super) block2: Option<Block>,
     wanted: Option<Wanted>,
     /// Length of the datagram.
-    bytes: usize,
+    pub(super) bytes: usize,
     /// The value of No-Response.
     no_response: u32,
     /// Kept only if it wants to observe.
@@ -183,49 +182,6 @@ impl Endpoint {
             return Err(answer);
         }
         Ok(())
-    }
-
-    /// Asks those in clear for proof where the configuration wants it: that they are there before
-    /// they change or observe something (RFC 9175 section 2.3 and 2.6). Of a body only the first block
-    /// is asked; the others continue what it began.
-    fn check_echo(
-        &mut self,
-        waiting: &Waiting,
-        request: &Request,
-        now: Instant,
-    ) -> Result<(), Response> {
-        let peer = waiting.peer;
-        let value = request.options.first(option::ECHO);
-        let fresh = value.is_some_and(|value| self.echo.accept(peer, value, now));
-        if peer.session != 0 || waiting.reception == Reception::Multicast {
-            return Ok(());
-        }
-        let begins = waiting.block1.is_none_or(|block| block.number == 0);
-        let changes = self.config.echo_before_changes && !request.code.is_safe() && begins;
-        let observes = self.config.echo_before_long_answers
-            && request.options.first(option::OBSERVE).is_some();
-        if (changes && !fresh) || (observes && !self.echo.is_reachable(&peer, now)) {
-            return Err(self.challenge(&peer, now));
-        }
-        Ok(())
-    }
-
-    /// 4.01 with an Echo option: repeat the request with this.
-    pub(super) fn challenge(&self, peer: &Peer, now: Instant) -> Response {
-        let mut answer = Response::new(Code::UNAUTHORIZED);
-        answer.options.set(option::ECHO, self.echo.value(peer, now));
-        answer
-    }
-
-    /// Whether an answer is so much longer than its request that the sender should first show that it
-    /// can be reached where it says: it may be somebody else's address.
-    pub(super) fn amplifies(&self, waiting: &Waiting, answer_bytes: usize, now: Instant) -> bool {
-        self.config.echo_before_long_answers
-            && waiting.peer.session == 0
-            && waiting.reception == Reception::Unicast
-            && waiting.code.is_safe()
-            && answer_bytes > ANSWER_TO_ANYBODY_BYTES.max(AMPLIFICATION_MAX * waiting.bytes)
-            && !self.echo.is_reachable(&waiting.peer, now)
     }
 
     /// Adds a block to its body (RFC 7959 section 2.5).
@@ -389,6 +345,7 @@ impl Endpoint {
         topic: Option<Topic>,
         now: Instant,
     ) {
+        let response = self.moderate(&mut waiting, response, now);
         let mut rendered = self.render(waiting.peer, waiting.asked, response, waiting.block2, now);
         let observer = self.observe(&mut waiting, &rendered, topic, now);
         if observer.is_some() {
@@ -398,11 +355,7 @@ impl Endpoint {
             rendered.options.set_uint(option::BLOCK1, block.to_uint());
         }
         let origin = observer.map_or(Origin::Answer, Origin::Observer);
-        let mut tail = self.last_tail.of(&rendered.options, &rendered.payload);
-        if self.amplifies(&waiting, tail.len(), now) {
-            let challenge = self.challenge(&waiting.peer, now);
-            (rendered.code, tail) = (challenge.code, codec::tail(&challenge.options, &[]).into());
-        }
+        let tail = self.last_tail.of(&rendered.options, &rendered.payload);
         if waiting.is_unwanted(rendered.code) {
             self.send_nothing(waiting, rendered.code, now);
         } else {

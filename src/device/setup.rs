@@ -93,6 +93,7 @@ impl Parts {
         let (ledger, state) = state(&settings, directory, &bench)?;
         let identity = Identity::load(directory)?;
         let (sockets, ready) = sockets(&settings, &identity)?;
+        let coap = coap::Endpoint::new(coap_config(&settings.listen), seed()?);
         let rules = Rules {
             builtin_url: settings.update.builtin_url.clone(),
             tries: settings.install.tries,
@@ -115,7 +116,7 @@ impl Parts {
             state,
             ownership,
             sockets,
-            coap: coap::Endpoint::new(coap_config(), seed()?),
+            coap,
             secure,
             bench,
         })
@@ -263,8 +264,12 @@ fn about(settings: Settings, identity: Identity) -> About {
     }
 }
 
-fn coap_config() -> coap::Config {
+/// Where everything is open, only this machine can ask, and nobody's address can be borrowed.
+/// Before a change no challenge is asked for: the only one in clear is to choose how the device is
+/// taken into ownership, and IoTivity-Lite's tool cannot answer one.
+fn coap_config(listen: &config::Listen) -> coap::Config {
     coap::Config {
+        echo_before_long_answers: !listen.insecure,
         options_known: OCF_OPTIONS.to_vec(),
         body_bytes_max: BODY_BYTES_MAX,
         leisure: LEISURE,

@@ -8,7 +8,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod across_a_reset;
+mod amplification;
+mod clear_changes;
+mod coap;
 mod guess_flood;
+mod half_open;
 #[allow(dead_code, reason = "not every scenario needs everything")]
 mod hand;
 mod owner;

@@ -9,6 +9,7 @@ use crate::pair::{Pair, SERVER, config};
 use crate::raw::{ACK, ALICE, BOB, CON, GET, NON, POST, PUT, Server, converse, message};
 
 const ECHO: u16 = option::ECHO;
+const BLOCK2: u16 = option::BLOCK2;
 
 fn careful() -> Config {
     Config { echo_before_changes: true, echo_before_long_answers: true, ..config() }
@@ -57,37 +58,87 @@ fn a_change_in_a_session_needs_no_echo() {
 }
 
 #[test]
-fn a_long_answer_goes_only_to_who_can_be_reached() {
+fn a_long_answer_goes_whole_only_to_who_can_be_reached() {
     let mut server = Server::with_config(careful(), application);
-    let get = |id, path: &'static [u8], echo: Option<&[u8]>| {
-        let mut options: Vec<(u16, &[u8])> = vec![(11, b"long"), (11, path)];
-        options.extend(echo.map(|value| (ECHO, value)));
+    let get = |id, path: &'static [u8], more: &[(u16, &[u8])]| {
+        let mut options = [&[(11, &b"long"[..]), (11, path)][..], more].concat();
+        options.sort_by_key(|(number, _)| *number);
         message(CON, GET, id, &[1], &options, &[])
     };
-    assert_eq!(server.ask(&get(1, b"100", None)).code, 205, "short enough for anybody");
-    let challenge = server.ask(&get(2, b"900", None));
+    assert_eq!(server.ask(&get(1, b"100", &[])).payload.len(), 100, "short enough for anybody");
+    let first = server.ask(&get(2, b"900", &[]));
+    assert_eq!((first.code, first.payload.len()), (205, 64));
+    assert_eq!(first.option(BLOCK2), Some(&[0x0a][..]), "the first of many, 64 bytes each");
+    // Observation is nothing that a small block would make harmless.
+    let challenge = server.ask(&get(3, b"900", &[(6, b"")]));
     assert_eq!(challenge.code, 401);
-    assert!(challenge.payload.is_empty());
     let value = challenge.option(ECHO).unwrap().to_vec();
-    assert_eq!(server.ask(&get(3, b"900", Some(&value))).payload.len(), 900);
-    assert_eq!(server.ask(&get(4, b"901", None)).payload.len(), 901, "known now");
+    assert_eq!(server.ask(&get(4, b"900", &[(ECHO, &value)])).payload.len(), 900);
+    assert_eq!(server.ask(&get(5, b"901", &[])).payload.len(), 901, "known now");
+}
+
+#[test]
+fn who_cannot_answer_a_challenge_reads_a_long_answer_in_small_blocks() {
+    for first in [None, Some(6), Some(1)] {
+        let mut server = Server::with_config(careful(), application);
+        let mut body: Vec<u8> = vec![];
+        let mut block = first;
+        loop {
+            let id = body.len() as u16 + 1;
+            let value = block.map(|value: u16| value.to_be_bytes());
+            let mut options: Vec<(u16, &[u8])> = vec![(11, b"long"), (11, b"5000")];
+            options.extend(value.as_ref().map(|value| (BLOCK2, &value[..])));
+            let get = message(CON, GET, id, &id.to_be_bytes(), &options, &[]);
+            let answer = server.ask(&get);
+            assert_eq!(answer.code, 205);
+            body.extend(&answer.payload);
+            let value = answer.option(BLOCK2).unwrap();
+            let value = value.iter().fold(0, |sum, byte| sum << 8 | u16::from(*byte));
+            assert_eq!(value & 7, first.unwrap_or(6).min(2), "64 bytes or fewer");
+            if value & 8 == 0 {
+                break;
+            }
+            block = Some(((value >> 4) + 1) << 4 | value & 7);
+        }
+        assert_eq!(body.len(), 5000);
+        assert_eq!(server.executed.len(), 1, "one body, cut into blocks");
+    }
 }
 
 #[test]
 fn nothing_is_amplified_more_than_threefold_for_a_stranger() {
-    let mut server = Server::with_config(careful(), application);
-    for (n, length) in (0..1500).step_by(50).enumerate() {
-        let path = length.to_string();
-        for extra in [&[][..], &[(31u16, &[0x0e][..])], &[(23, &[6])]] {
-            let mut options: Vec<(u16, &[u8])> = vec![(11, b"long"), (11, path.as_bytes())];
-            options.extend(extra);
-            let get = message(NON, GET, n as u16, &[n as u8, extra.len() as u8], &options, &[]);
-            let now = server.now;
-            let way = freshen::coap::Reception::Unicast;
-            server.endpoint.handle_datagram(ALICE, way, &get, now);
-            let sent: usize = server.drain().iter().map(|(_, bytes)| bytes.len()).sum();
-            let most = limits::ANSWER_TO_ANYBODY_BYTES.max(limits::AMPLIFICATION_MAX * get.len());
-            assert!(sent <= most + 12, "{sent} bytes for {}", get.len());
+    for way in [freshen::coap::Reception::Unicast, freshen::coap::Reception::Multicast] {
+        let mut id = 0;
+        for length in (0..2500).step_by(50) {
+            let path = length.to_string();
+            let blocks: [&[(u16, &[u8])]; 8] = [
+                &[],
+                &[(31, &[0x0e])],
+                &[(BLOCK2, &[6])],
+                &[(BLOCK2, &[0])],
+                &[(BLOCK2, &[0x16])],
+                &[(BLOCK2, &[0x22])],
+                &[(BLOCK2, &[0x46])],
+                &[(15, &[b'q'; 200])],
+            ];
+            let mut server = Server::with_config(careful(), application);
+            for extra in blocks {
+                let mut options: Vec<(u16, &[u8])> = vec![(11, b"long"), (11, path.as_bytes())];
+                options.extend(extra);
+                options.sort_by_key(|(number, _)| *number);
+                id += 1;
+                let get = message(NON, GET, id, &id.to_be_bytes(), &options, &[]);
+                let now = server.now;
+                server.endpoint.handle_datagram(ALICE, way, &get, now);
+                let mut sent: usize = server.drain().iter().map(|(_, bytes)| bytes.len()).sum();
+                server.wait(limits::DEFAULT_LEISURE + Duration::from_secs(1));
+                sent += server.drain().iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
+                let most = limits::AMPLIFICATION_MAX * get.len();
+                let most = limits::ANSWER_TO_ANYBODY_BYTES.max(most);
+                assert!(sent <= most, "{sent} bytes for {}: {length} {extra:?}", get.len());
+                let silent = sent == 0 && way == freshen::coap::Reception::Unicast;
+                assert!(!silent, "an answer of {length} bytes to {extra:?}");
+            }
         }
     }
 }
@@ -146,7 +197,7 @@ fn who_was_reachable_is_remembered_in_bounds() {
     let get = message(CON, GET, 3, &[1], &[(11, b"long"), (11, b"900")], &[]);
     let mut first = ALICE;
     first.remote.set_port(1);
-    assert_eq!(server.send_from(first, &get)[0].code, 401, "the oldest was forgotten");
+    assert_eq!(server.send_from(first, &get)[0].payload.len(), 64, "the oldest was forgotten");
 }
 
 #[test]
