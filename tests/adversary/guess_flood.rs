@@ -126,7 +126,8 @@ fn of_ten_million_guesses_the_counted_tries_reach_a_comparison() {
     let guesses = std::env::var("GUESSES").ok().and_then(|text| text.parse().ok());
     let start = clock::now().mono;
     let mut flood = Flood::new();
-    let tries = flood.go_on(guesses.unwrap_or(10_000_000), 500);
+    // Three PINs' lives: the pause after the fifth is longer than a scenario is patient.
+    let tries = flood.go_on(guesses.unwrap_or(10_000_000), 850);
     let (sent, seconds) = (flood.sent, (clock::now().mono - start).as_secs());
     let lost = flood.scene.victim.lost_datagrams();
     println!(
