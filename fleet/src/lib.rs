@@ -5,8 +5,11 @@
 //! `fleet/tests/tidy.rs` has the table of who may know whom.
 
 pub mod access;
+pub mod api;
 pub mod blob;
+pub mod cli;
 pub mod clock;
 pub mod index;
 pub mod plan;
+pub mod server;
 pub mod store;

@@ -1,3 +1,7 @@
 //! `freshen-fleet`: see [`freshen_fleet`].
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    freshen_fleet::cli::run()
+}

@@ -97,3 +97,34 @@ fn rust_files(dir: &Path) -> Vec<PathBuf> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
         .collect()
 }
+
+/// A use case without a test is a hope: what the page names in backticks as a test is one.
+#[test]
+fn every_test_that_the_page_of_use_cases_names_exists() {
+    let text = fs::read_to_string("../docs/conformance-fleet.md").unwrap();
+    let code: String = rust_files(Path::new("tests"))
+        .iter()
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
+    let rows: Vec<&str> = text
+        .lines()
+        .filter(|line| {
+            let number = line.strip_prefix("| ").and_then(|rest| rest.split_once(' '));
+            number.is_some_and(|(number, _)| number.parse::<u32>().is_ok())
+        })
+        .collect();
+    assert_eq!(rows.len(), 43, "one row for each use case");
+    for row in rows {
+        let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty() || tests.contains("not built"), "no test:\n{row}");
+        for name in names {
+            assert!(code.contains(&format!("fn {name}(")), "{name} is no test:\n{row}");
+        }
+    }
+    let words = text.split('`').skip(1).step_by(2).filter(|word| word.matches('_').count() > 3);
+    for name in words.filter(|word| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')) {
+        let found = code.contains(&format!("fn {name}(")) || code.contains(&format!(" {name}\n"));
+        assert!(found, "{name} is no test");
+    }
+}
