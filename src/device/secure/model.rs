@@ -95,7 +95,7 @@ impl Props {
         let client = Uuid::from_u128(77);
         let mut clients = vec![];
         for (n, authority) in authorities.iter().enumerate() {
-            for seconds in [120, 1_000_000] {
+            for seconds in [400, 1_000_000] {
                 let until = begin() + Duration::from_secs(seconds);
                 let (pem, key) = authority.issue(client, until);
                 let certificate = OwnCertificate::from_pem_and_der(pem.as_bytes(), &key).unwrap();
@@ -517,7 +517,7 @@ fn path(port: u16) -> Path {
 /// `SEEDS=1000 cargo test --release --lib nobody_is_served` goes on for longer.
 #[test]
 fn nobody_is_served_by_proof_that_does_not_hold() {
-    let seeds = std::env::var("SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(12);
+    let seeds = std::env::var("SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(64);
     let props = Props::new();
     let mut served = HashMap::<&str, usize>::new();
     let (mut cut_off, mut connected) = (0, 0);
