@@ -94,17 +94,15 @@ fn what_has_no_room_to_be_unpacked_is_not_downloaded() {
     device.order(&url, "upgrade", &now(0)).unwrap();
     let value = device.wait_until_idle();
     assert_eq!(value["swupdateresult"], 3, "{}", device.log());
-    assert!(device.log().contains("there is no space for 20"), "{}", device.log());
+    assert!(device.log().contains("there is no space for "), "{}", device.log());
     disk.leave(732 * 4096);
     device.order(&url, "upgrade", &now(0)).unwrap();
     assert_eq!(device.wait_until_idle()["swupdateresult"], 1, "{}", device.log());
     assert_eq!(device.running(), "1.1.0");
+    // Two envelopes, and one payload: by the second order.
     let log = vendor.nginx.log_of(3);
-    assert_eq!(
-        log.matches("1.1.0-1.1.0.tar").count(),
-        1,
-        "asked for once, by the second order:\n{log}"
-    );
+    let sent = log.lines().filter_map(|line| line.split(' ').nth(1)?.parse::<u64>().ok());
+    assert_eq!(sent.filter(|bytes| *bytes > 900_000).count(), 1, "{log}");
 }
 
 fn names(directory: &Path) -> usize {
