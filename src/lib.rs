@@ -6,6 +6,7 @@
 //!
 //! - [`update`]: what the device should do next about its software: one pure `step`.
 //! - [`package`]: what an update is, and whether to believe it.
+//! - [`source`]: which URLs packages may come from.
 //! - [`coap`]: a CoAP endpoint: datagrams and time in; requests, datagrams and a deadline out.
 //! - [`dtls`]: secure sessions, one per peer, and who that peer turned out to be.
 //! - [`coaps`]: a client's end of both: CoAP in clear and inside DTLS.
@@ -49,6 +50,7 @@ pub mod install;
 pub mod net;
 pub mod ocf;
 pub mod package;
+pub mod source;
 pub mod store;
 pub mod update;
 pub mod worker;

@@ -19,7 +19,8 @@ const PURE: &[&str] = &["tokio", "std::fs", "std::env", "std::thread", "UdpSocke
 const RULES: &[Rule] = &[
     Rule { room: "clock", may_know: &[], never: &["tokio"] },
     Rule { room: "package", may_know: &[], never: PURE },
-    Rule { room: "update", may_know: &["clock", "package"], never: PURE },
+    Rule { room: "source", may_know: &[], never: PURE },
+    Rule { room: "update", may_know: &["clock", "package", "source"], never: PURE },
     Rule { room: "coap", may_know: &["clock"], never: PURE },
     Rule { room: "dtls", may_know: &["clock"], never: PURE },
     Rule { room: "coaps", may_know: &["clock", "coap", "dtls"], never: PURE },
@@ -29,7 +30,7 @@ const RULES: &[Rule] = &[
     Rule { room: "worker", may_know: &[], never: &["tokio"] },
     Rule {
         room: "fetch",
-        may_know: &["clock", "coap", "coaps", "dtls", "net", "package", "worker"],
+        may_know: &["clock", "coap", "coaps", "dtls", "net", "package", "source", "worker"],
         never: &["tokio"],
     },
     Rule { room: "install", may_know: &["clock", "package", "worker"], never: &["tokio"] },

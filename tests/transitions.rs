@@ -9,12 +9,18 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::{env, fs};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use freshen::clock::{Instant, Now};
 use freshen::package::Digest;
 use freshen::update::{
-    Ask, Checking, Command, Door, Effect, Failure, FailureKind, Input, Job, Offer, Outcome, Phase,
-    Report, Rules, Stage, State, Stop, Task, Update, WorkId, resume, step,
+    Cancel, Checking, Command, Door, Effect, Expected, Failure, FailureKind, Input, Job, JobId,
+    Offer, Order, Origin, Outcome, Phase, Replaces, Report, Rules, Stage, Standing, State, Stop,
+    Task, Unusable, Update, WorkId, resume, step,
 };
+
+/// The door whose job is under way, and another.
+const OWN: Door = Door::named("own");
+const OTHER: Door = Door::named("other");
 
 const TABLE: &str = "tests/vectors/transitions.txt";
 const ARCHITECTURE: &str = "docs/architecture.md";
@@ -44,7 +50,7 @@ fn the_table_is_the_golden_one_and_the_diagram_is_drawn_from_it() {
 
 fn rows() -> Vec<Row> {
     let rules = Rules { builtin_url: Some("https://v/a".into()), ..Rules::default() };
-    let now = Now { wall: "2026-01-09T14:30:00Z".parse().unwrap(), mono: Instant::ZERO };
+    let now = now();
     let mut rows = vec![];
     for (from, state) in states() {
         for (name, input) in inputs(&state) {
@@ -53,11 +59,46 @@ fn rows() -> Vec<Row> {
             let effects = effects(&step.effects);
             rows.push(Row { from: from.clone(), input: name, to, effects });
         }
-        let step = resume(&state, &rules);
+        let step = resume(&state, &rules, now);
         let (to, effects) = (described(&step.next), effects(&step.effects));
         rows.push(Row { from: from.clone(), input: "start of a new life", to, effects });
     }
     rows
+}
+
+fn now() -> Now {
+    Now { wall: "2026-01-09T14:30:00Z".parse().unwrap(), mono: Instant::ZERO }
+}
+
+fn origin(door: Door) -> Origin {
+    Origin::new(door, "somebody", "")
+}
+
+/// Both doors have an order whose time has come: the other door's has waited longer.
+fn both_due(mut state: State) -> State {
+    for (door, id, at) in [(OWN, 8, "2026-01-09T14:20:00Z"), (OTHER, 9, "2026-01-09T14:10:00Z")] {
+        state.orders.push(Standing {
+            id: JobId(id),
+            origin: origin(door),
+            source: String::new(),
+            stage: Some(Stage::Check),
+            at: at.parse().unwrap(),
+            waiting: true,
+            due_since: None,
+            knows: None,
+            expected: Expected::default(),
+        });
+    }
+    state
+}
+
+/// The same, and the device has been too busy for too long.
+fn both_late(state: State) -> State {
+    let mut state = both_due(state);
+    for standing in &mut state.orders {
+        standing.due_since = Some("2026-01-09T13:30:00Z".parse().unwrap());
+    }
+    state
 }
 
 /// Every phase, with each job that can be in it.
@@ -65,6 +106,7 @@ fn states() -> Vec<(String, State)> {
     let base = State::new("0.9", "2026-01-09T14:30:00Z".parse().unwrap());
     let offer = Offer {
         package: Digest([7; 32]),
+        envelope: None,
         sequence: 2,
         version: "2.0".into(),
         size: 1,
@@ -77,12 +119,13 @@ fn states() -> Vec<(String, State)> {
     let source = String::new();
     let work = WorkId(1);
     let job = |stage| Job {
-        door: Door::ProvisioningStatus,
-        asker: String::new(),
+        id: JobId(1),
+        origin: origin(OWN),
         source: String::new(),
         stage,
         restarts: 0,
         knows: None,
+        expected: Expected::default(),
     };
     let stop = |job| Stop { offer: offer.clone(), source: source.clone(), job };
     let update = |stage| Update { offer: offer.clone(), job: job(stage), work };
@@ -107,24 +150,39 @@ fn states() -> Vec<(String, State)> {
         Phase::Confirming(upgrade()),
         Phase::RollingBack { update: upgrade(), failure },
     ];
-    phases
-        .into_iter()
-        .map(|phase| {
-            let state = State { phase, works: work, ..base.clone() };
-            let tries = match &state.phase {
-                Phase::Trial { tries_left, .. } => format!(", {tries_left} left"),
-                _ => String::new(),
-            };
-            (named(&state.phase) + &tries, state)
-        })
-        .collect()
+    let mut states = vec![];
+    for phase in phases {
+        let state = State { phase, works: work, jobs: JobId(1), ..base.clone() };
+        let tries = match &state.phase {
+            Phase::Trial { tries_left, .. } => format!(", {tries_left} left"),
+            _ => String::new(),
+        };
+        let name = named(&state.phase) + &tries;
+        states.push((name.clone(), state.clone()));
+        states.push((name.clone() + ", both doors' orders due", both_due(state.clone())));
+        if state.phase.job().is_some() {
+            states.push((name + ", both doors' orders late", both_late(state)));
+        }
+    }
+    states
 }
 
 fn inputs(state: &State) -> Vec<(&'static str, Input)> {
-    let command =
-        |ask| Input::Command(Command { door: Door::ProvisioningStatus, asker: String::new(), ask });
+    if !state.orders.is_empty() {
+        // All other inputs are as without them.
+        return vec![
+            ("tick", Input::Tick),
+            ("cancelled", cancel(OWN)),
+            ("cancelled by another door", cancel(OTHER)),
+            ("reset", Input::Command(Command::Reset)),
+        ];
+    }
+    let later = now().wall + TimeDelta::hours(1);
+    let now = |door, stage| order(door, stage, None);
+    let at = |door, stage, at| order(door, stage, Some(at));
     let offer = Offer {
         package: Digest([8; 32]),
+        envelope: None,
         sequence: 3,
         version: "3.0".into(),
         size: 1,
@@ -138,10 +196,19 @@ fn inputs(state: &State) -> Vec<(&'static str, Input)> {
     let work = state.phase.work().unwrap_or_default();
     let reported = |report| Input::Reported { work, report };
     vec![
-        ("check asked for", command(Ask::Start(Stage::Check))),
-        ("validation asked for", command(Ask::Start(Stage::Validate))),
-        ("upgrade asked for", command(Ask::Start(Stage::Upgrade))),
-        ("reset", command(Ask::Reset)),
+        ("check ordered", now(OWN, Stage::Check)),
+        ("validation ordered", now(OWN, Stage::Validate)),
+        ("upgrade ordered", now(OWN, Stage::Upgrade)),
+        ("check ordered by another door", now(OTHER, Stage::Check)),
+        ("validation ordered by another door", now(OTHER, Stage::Validate)),
+        ("upgrade ordered by another door", now(OTHER, Stage::Upgrade)),
+        ("upgrade scheduled for now", at(OWN, Stage::Upgrade, self::now().wall)),
+        ("upgrade scheduled", at(OWN, Stage::Upgrade, later)),
+        ("upgrade scheduled by another door", at(OTHER, Stage::Upgrade, later)),
+        ("cancelled", cancel(OWN)),
+        ("cancelled by another door", cancel(OTHER)),
+        ("discarded", Input::Command(Command::Discard(origin(OTHER)))),
+        ("reset", Input::Command(Command::Reset)),
         ("tick", Input::Tick),
         ("newer found", reported(Report::Checked(Ok(offer)))),
         ("check failed", reported(Report::Checked(Err(failure())))),
@@ -160,6 +227,22 @@ fn inputs(state: &State) -> Vec<(&'static str, Input)> {
     ]
 }
 
+fn order(door: Door, stage: Stage, at: Option<DateTime<Utc>>) -> Input {
+    Input::Command(Command::Order(Order {
+        origin: origin(door),
+        source: String::new(),
+        stage,
+        at,
+        expected: Expected::default(),
+        replaces: Replaces::Own,
+        unusable: Unusable::Refuse,
+    }))
+}
+
+fn cancel(door: Door) -> Input {
+    Input::Command(Command::Cancel(Cancel { origin: origin(door), job: None, draft: None }))
+}
+
 fn named(phase: &Phase) -> String {
     match phase.job() {
         Some(job) => format!("{} for {}", phase.name(), format!("{:?}", job.stage).to_lowercase()),
@@ -173,7 +256,14 @@ fn described(state: &State) -> String {
         Outcome::Success => ", success".into(),
         Outcome::Failed(_) => ", failure told".into(),
     };
-    named(&state.phase) + &outcome
+    let waiting: String = state
+        .waiting()
+        .map(|standing| match standing.due_since {
+            Some(_) => format!(", {}'s waits for this to end", standing.origin.door),
+            None => format!(", {}'s waits", standing.origin.door),
+        })
+        .collect();
+    named(&state.phase) + &outcome + &waiting
 }
 
 fn effects(effects: &[Effect]) -> String {
@@ -208,7 +298,7 @@ fn table(rows: &[Row]) -> String {
             let _ = writeln!(text, "\n{}", row.from);
             last = &row.from;
         }
-        let _ = writeln!(text, "  {:<22} -> {:<40} {}", row.input, row.to, row.effects);
+        let _ = writeln!(text, "  {:<34} -> {:<52} {}", row.input, row.to, row.effects);
     }
     text
 }

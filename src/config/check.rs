@@ -239,8 +239,14 @@ fn update(raw: raw::Update, base: &Path) -> Result<Update, Error> {
         )?,
         mirrors: raw.mirrors.iter().map(|text| mirror(text)).collect::<Result<_, _>>()?,
         window: raw.window.map(|text| window(&text)).transpose()?,
+        lateness_max: seconds("update.lateness_max_s", raw.lateness_max_s, 3600)?,
         veto: command("update.veto", raw.veto, base)?,
     })
+}
+
+/// A length of time, at most a day.
+fn seconds(key: &str, value: Option<i64>, default: i64) -> Result<Duration, Error> {
+    number(key, value, default, 1..=86_400).map(Duration::from_secs)
 }
 
 /// A URI reference that a number can be appended to.
@@ -337,8 +343,6 @@ fn install(mut raw: raw::Install, base: &Path) -> Result<Install, Error> {
     }
     let agent = raw.agent.map(|agent| inside_a_slot(&kind, agent)).transpose()?;
     let components = components(&kind, raw.components)?;
-    let seconds =
-        |key, value, default| number(key, value, default, 1..=86_400).map(Duration::from_secs);
     let install = Install {
         kind,
         agent,

@@ -153,6 +153,8 @@ pub struct Update {
     pub mirrors: Vec<Url>,
     /// When software may be installed, every day; always where there is none.
     pub window: Option<Window>,
+    /// How long an order whose time has come waits for the device to be free.
+    pub lateness_max: Duration,
     /// The program and arguments that may put an installation off; empty: none.
     pub veto: Vec<String>,
 }

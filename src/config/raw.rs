@@ -82,6 +82,7 @@ pub(super) struct Update {
     pub(super) max_payloads: Option<i64>,
     pub(super) mirrors: Vec<String>,
     pub(super) window: Option<String>,
+    pub(super) lateness_max_s: Option<i64>,
     pub(super) veto: Vec<String>,
 }
 

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::clock::Now;
 use crate::ocf::security::{self, Security};
 use crate::store::{self, Ledger};
-use crate::update::{self, Effect, Input, Refusal, Rules, State, Step};
+use crate::update::{self, Effect, Input, JobId, Refusal, Rules, State, Step};
 
 /// Somewhere a state can be kept: the disk, or the simulator's disk with its power cuts.
 pub trait Commit<S = State> {
@@ -63,6 +63,16 @@ pub enum Rejected<R = Refusal> {
     NotDurable(store::Error),
 }
 
+/// An input that was taken, and is on disk.
+#[derive(Debug)]
+#[must_use]
+pub struct Taken {
+    /// The order that was taken, or the one under way that it is the same as.
+    pub job: Option<JobId>,
+    /// What is to be done now, in order.
+    pub effects: Vec<Effect>,
+}
+
 impl<L: Commit<S>, S: Kept> Keeper<L, S> {
     /// The state: what is kept of it is on disk.
     pub fn state(&self) -> &S {
@@ -91,21 +101,24 @@ impl<L: Commit<State>> Keeper<L, State> {
         mut ledger: L,
         state: &State,
         rules: &Rules,
+        now: Now,
     ) -> Result<(Self, Vec<Effect>), Rejected> {
-        let Step { next, effects } = update::resume(state, rules);
+        let Step { next, effects, .. } = update::resume(state, rules, now);
         ledger.commit(&next).map_err(Rejected::NotDurable)?;
         Ok((Self { ledger, state: next }, effects))
     }
 
-    /// Takes one input; gives the effects to carry out, in order.
+    /// Takes one input; gives what can be answered now, and the effects to carry out after that, in
+    /// order.
     ///
     /// # Errors
     ///
     /// [`Rejected`]; then nothing has changed.
-    pub fn take(&mut self, input: Input, rules: &Rules, now: Now) -> Result<Vec<Effect>, Rejected> {
-        let Step { next, effects } =
+    pub fn take(&mut self, input: Input, rules: &Rules, now: Now) -> Result<Taken, Rejected> {
+        let Step { next, effects, job } =
             update::step(&self.state, input, rules, now).map_err(Rejected::Refused)?;
-        self.adopt(next, effects)
+        let effects = self.adopt(next, effects)?;
+        Ok(Taken { job, effects })
     }
 }
 
@@ -173,10 +186,40 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::setup::UPDATE_FORM;
 
     #[test]
     fn a_state_reads_back_as_it_was_written() {
         let state = State::new("1.0.0", chrono::DateTime::UNIX_EPOCH);
         assert_eq!(decode::<State>(&encode(&state)), Some(state));
+    }
+
+    /// Written by 0.1: one order waits for 2030, and one was being checked when the power failed.
+    #[test]
+    fn records_of_earlier_releases_are_read_and_their_orders_kept() {
+        let read = |name: &str| {
+            let directory = tempfile::tempdir().unwrap();
+            let kept = std::path::Path::new("tests/vectors/records-0.1").join(name);
+            for side in ["update.0", "update.1"] {
+                std::fs::copy(kept.join(side), directory.path().join(side)).unwrap();
+            }
+            let open = |path: &std::path::Path| Ledger::open(path, "update", UPDATE_FORM).unwrap();
+            let (mut ledger, found) = open(directory.path());
+            let store::Found::Record(body) = found else { panic!("{found:?}") };
+            let state: State = decode(&body).unwrap();
+            ledger.commit(&encode(&state)).unwrap();
+            let store::Found::Record(body) = open(directory.path()).1 else { panic!() };
+            assert_eq!(decode::<State>(&body).as_ref(), Some(&state), "and written anew");
+            state
+        };
+        let waiting = read("waiting");
+        let order = waiting.standing(&crate::ocf::DOOR).unwrap();
+        assert_eq!(order.source, "https://updates.example.com/camera.suit");
+        assert_eq!((order.waiting, order.stage), (true, Some(update::Stage::Upgrade)));
+        assert_eq!(order.origin.principal, "anyone in clear");
+        let checking = read("checking");
+        let job = checking.phase.job().unwrap();
+        assert_eq!(job.origin.door, crate::ocf::DOOR);
+        assert_eq!(job.stage, update::Stage::Validate);
     }
 }

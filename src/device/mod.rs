@@ -5,6 +5,7 @@
 //! is the only way to a new state, and the effects it gives are the only way to the outside.
 
 mod display;
+pub mod engine;
 mod error;
 mod failure;
 mod identity;
@@ -24,6 +25,6 @@ mod watchers;
 mod workshop;
 
 pub use error::Error;
-pub use keeper::{Commit, Keeper, Kept, Rejected};
+pub use keeper::{Commit, Keeper, Kept, Rejected, Taken};
 pub use run::run;
 pub use setup::{LAUNCHED, Ready};

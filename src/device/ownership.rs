@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::engine::Declined;
 use super::identity::fresh;
 use super::keeper::Rejected;
 use super::policy;
@@ -14,7 +15,7 @@ use crate::ocf::security::{
 };
 use crate::ocf::{self, Pending, Resource, Subject, TOPICS};
 use crate::store;
-use crate::update::{self, Ask, Command, Door, Phase};
+use crate::update::{Command, Phase};
 
 /// How long to wait before a reset that could not be kept, or that waits for the old software, goes
 /// on.
@@ -78,9 +79,8 @@ impl Device {
         let takes = |security| write.takes_ownership(security);
         if self.records.security().is_some_and(takes) {
             // First this: a power cut in between undoes the transfer.
-            let command = reset_command("the new owner");
-            if let Err(rejected) = self.take(update::Input::Command(command), now) {
-                tracing::error!("{rejected}");
+            if let Err(declined) = self.records.engine.command(Command::Reset, now) {
+                tracing::error!("{declined}");
                 return Pending::not_durable();
             }
         }
@@ -148,23 +148,25 @@ impl Device {
         ));
     }
 
-    /// Somebody asks for an update, and gets it or not.
-    pub(super) fn audit_order(
-        &mut self,
-        command: &Command,
-        peer: Peer,
-        refusal: Option<String>,
-        now: Now,
-    ) {
-        let about = format!("{} at {} asks: {}", command.asker, peer.remote, command.ask);
-        let message = match refusal {
-            None => "an order was taken".to_owned(),
-            Some(refusal) => {
-                tracing::info!("refused: {refusal}");
-                format!("an order was refused: {refusal}")
+    /// Somebody asks for an update. What is taken is in the engine's own record, from the step that
+    /// takes it; what is not, or what only changes what is shown, has no other place than this.
+    pub(super) fn audit_order(&mut self, command: &Command, declined: Option<&Declined>, now: Now) {
+        match declined {
+            Some(declined) => self.audit_declined(command, declined, now),
+            None if matches!(command, Command::Order(_)) => {}
+            None => {
+                let about = asked(command);
+                let event = Event::new(Category::Device, 3, now.wall, "an order was taken", about);
+                self.note_order(event);
             }
-        };
-        self.note_order(Event::new(Category::Device, 3, now.wall, message, about));
+        }
+    }
+
+    /// Somebody asks for an update, and does not get it.
+    pub(super) fn audit_declined(&mut self, command: &Command, declined: &Declined, now: Now) {
+        tracing::info!("refused: {declined}");
+        let message = format!("an order was refused: {declined}");
+        self.note_order(Event::new(Category::Device, 3, now.wall, message, asked(command)));
     }
 
     /// Somebody asks for an update in a way that means nothing, or when there is none to be had.
@@ -208,11 +210,10 @@ impl Device {
     pub(super) fn reset_by_hand(&mut self, how: &'static str, now: Now) {
         tracing::warn!("reset by {how}");
         if self.records.ownership.is_none() {
-            let command = reset_command(how);
-            if let Err(rejected) = self.take(update::Input::Command(command), now) {
-                tracing::error!("cannot reset: {rejected}");
+            if let Err(declined) = self.records.engine.command(Command::Reset, now) {
+                tracing::error!("cannot reset: {declined}");
             }
-            return;
+            return self.follow(now);
         }
         let locked = self.records.ownership.as_mut().filter(|ownership| ownership.locked);
         let reset = match locked {
@@ -325,14 +326,14 @@ impl Device {
         }
         self.waiting.reset_again = Some(now.mono + RESET_AGAIN);
         if !self.waiting.engine_is_clear {
-            let command = reset_command("the reset of the device");
-            if let Err(rejected) = self.take(update::Input::Command(command), now) {
-                return tracing::error!("the reset has to wait: {rejected}");
+            if let Err(declined) = self.records.engine.command(Command::Reset, now) {
+                return tracing::error!("the reset has to wait: {declined}");
             }
+            self.follow(now);
             self.waiting.engine_is_clear = true;
         }
         // Software that is being tried goes back first: the new owner gets a device at rest.
-        if self.records.update.state().phase != Phase::Idle {
+        if self.records.engine.state().phase != Phase::Idle {
             return;
         }
         let done = fresh().map(Input::ResetDone);
@@ -344,8 +345,10 @@ impl Device {
     }
 }
 
-fn reset_command(asker: &str) -> Command {
-    Command { door: Door::ProvisioningStatus, asker: asker.to_owned(), ask: Ask::Reset }
+/// An order and who asks, for the audit.
+fn asked(command: &Command) -> String {
+    let who = command.origin().map_or_else(String::new, ToString::to_string);
+    format!("{who} asks: {command}")
 }
 
 /// Whether a reset is asked for by a file in the state directory; the file is removed.

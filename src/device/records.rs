@@ -1,19 +1,18 @@
 //! What the device knows and has on disk: about its software, and about who owns it.
 
+use super::engine::Engine;
 use super::keeper::{Keeper, Rejected};
-use super::watchers::Meter;
 use crate::clock::Now;
 use crate::ocf::security::{Effect, Refusal, Rules, Security};
 use crate::ocf::{About, Guard, Memo, Site};
 use crate::store::Ledger;
 
-/// Both records, and what is shown beside them.
+/// The engine with its record, the record of ownership, and what is shown beside them.
 pub(super) struct Records {
     pub(super) about: About,
-    pub(super) update: Keeper<Ledger>,
+    pub(super) engine: Engine,
     /// None while everything is open to everyone.
     pub(super) ownership: Option<Ownership>,
-    pub(super) meter: Meter,
     pub(super) memo: Memo,
 }
 
@@ -58,9 +57,10 @@ impl Records {
         });
         Site {
             about: &self.about,
-            state: self.update.state(),
+            state: self.engine.state(),
+            step: self.engine.step(),
             memo: &self.memo,
-            progress: self.meter.shown(),
+            progress: self.engine.meter().shown(),
             endpoints,
             guard,
             now,

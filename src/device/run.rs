@@ -1,30 +1,28 @@
 //! The loop.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::engine::{Declined, Engine, Gate, Told, Woken};
 use super::error::Error;
-use super::keeper::{Keeper, Rejected};
+use super::keeper::Keeper;
 use super::ownership::{self, Lost, Waiting};
 use super::records::{Ownership, Records};
 use super::secure::{Event, Secure};
 use super::setup::{Opened, Parts, Ready};
 use super::sleep;
-use super::watchers::Meter;
 use super::workshop::Workshop;
 use crate::clock::{self, Instant, Now};
 use crate::coap::{self, Code, Notify, Peer, Reception, Request, Response, Ticket, option};
 use crate::config::Settings;
 use crate::dtls;
 use crate::net::{Arrival, Inbox, Path, Service, Sockets};
+use crate::ocf::security::OnboardingState;
 use crate::ocf::{self, Answer, Memo, Pending, Resource};
-use crate::update::{self, Effect, Input, Report, Rules, State, WorkId};
-use crate::worker::Progress;
-
-/// How long to wait before a report that could not be committed is tried again.
-const COMMIT_AGAIN: Duration = Duration::from_secs(1);
+use crate::update::{self, State};
 
 /// Batches of datagrams taken in one turn: other things must have theirs under a flood.
 const BATCHES_MAX: usize = 16;
@@ -91,16 +89,12 @@ pub(super) struct Device {
     pub(super) coap: coap::Endpoint,
     pub(super) secure: Secure,
     pub(super) waiting: Waiting,
-    rules: Rules,
     ready: Ready,
     sockets: Sockets,
     /// The interface by which each path's datagrams came last.
     ways: Vec<u32>,
-    workshop: Workshop,
-    /// A report that the disk refused to let us act on.
-    held: Option<(WorkId, Report, Instant)>,
     /// What watchers were told last.
-    announced: State,
+    announced: Arc<State>,
     interfaces_read: Instant,
 }
 
@@ -114,8 +108,10 @@ impl Device {
             tracing::info!("the file `retry` is there: packages that failed may be tried again");
             parts.state.failed.clear();
         }
-        let (update, effects) =
-            Keeper::resume(parts.ledger, &parts.state, &parts.rules).map_err(Error::keep)?;
+        let workshop =
+            Workshop::open(parts.bench).map_err(|error| Error::Start(error.to_string()))?;
+        let engine = Engine::start(parts.ledger, &parts.state, parts.rules, workshop, now)
+            .map_err(Error::keep)?;
         ownership::take_file(retry)?;
         let mut guarding = vec![];
         let ownership = match parts.ownership {
@@ -130,45 +126,29 @@ impl Device {
                 Some(Ownership { keeper: Keeper::without_record(ledger), rules, locked: true })
             }
         };
-        let announced = update.state().clone();
-        let records = Records {
-            about: parts.about,
-            update,
-            ownership,
-            meter: Meter::default(),
-            memo: Memo::default(),
-        };
+        let announced = Arc::new(engine.state().clone());
+        let records = Records { about: parts.about, engine, ownership, memo: Memo::default() };
         let mut device = Self {
             records,
             coap: parts.coap,
             secure: parts.secure,
             waiting: Waiting::default(),
-            rules: parts.rules,
             ready: parts.ready,
             sockets: parts.sockets,
             ways: Vec::new(),
-            workshop: Workshop::open(parts.bench)
-                .map_err(|error| Error::Start(error.to_string()))?,
-            held: None,
             announced,
             interfaces_read: now.mono,
         };
-        device.begin(guarding, effects, ownership::reset_file(directory)?, now);
+        device.begin(guarding, ownership::reset_file(directory)?, now);
         Ok(device)
     }
 
-    fn begin(
-        &mut self,
-        guarding: Vec<ocf::security::Effect>,
-        effects: Vec<Effect>,
-        reset: bool,
-        now: Now,
-    ) {
+    fn begin(&mut self, guarding: Vec<ocf::security::Effect>, reset: bool, now: Now) {
         match self.records.security() {
             Some(security) => self.secure.adopt(security, now),
             None => self.secure.open(now),
         }
-        self.carry_out(effects, now);
+        self.follow(now);
         self.carry_out_security(guarding, now);
         if reset {
             self.reset_by_hand("the file `reset`", now);
@@ -192,9 +172,7 @@ impl Device {
             let deadline = self.deadline(now).into_iter().chain(watchdog.feed(now.mono)).min();
             tokio::select! {
                 () = self.sockets.ready() => self.receive(&mut inbox),
-                (work, report) = self.workshop.report() => {
-                    self.reported(work, report, clock::now());
-                }
+                woken = self.records.engine.woken() => self.woken(woken, clock::now()),
                 () = sleep::until(deadline, now.mono) => {}
                 _ = button.recv() => self.reset_by_hand("the button (SIGUSR1)", clock::now()),
                 _ = terminate.recv() => break,
@@ -203,22 +181,18 @@ impl Device {
             self.wake(clock::now());
         }
         // Nothing is lost: what is not on disk was never said, and work is taken up again.
-        self.workshop.abort();
+        self.records.engine.stop();
         self.keep_events(true, clock::now());
         tracing::info!("stopped");
     }
 
     /// When to wake at the latest: the nearest of everything that is ever waited for.
     fn deadline(&self, now: Now) -> Option<Instant> {
-        let engine = update::next_wake(self.records.update.state(), &self.rules, now)
-            .map(|wait| now.mono + wait);
         [
-            engine,
+            self.records.engine.deadline(now),
             self.coap.deadline().map(|(at, _)| at),
             self.secure.deadline(),
             self.waiting.deadline(),
-            self.held.as_ref().map(|(_, _, at)| *at),
-            self.records.meter.next(),
             Some(self.interfaces_read + INTERFACES_EVERY),
         ]
         .into_iter()
@@ -267,16 +241,7 @@ impl Device {
             self.end_observations(Lost::Access, now);
         }
         self.keep_events(false, now);
-        if self.held.as_ref().is_some_and(|(_, _, at)| *at <= now.mono)
-            && let Some((work, report, _)) = self.held.take()
-        {
-            self.reported(work, report, now);
-        }
-        let progressed =
-            self.workshop.progress().is_some_and(|work| self.records.meter.read(work, now.mono));
-        let deferred = self.deferred(now);
-        let deferred = self.records.meter.defer(deferred);
-        if progressed || deferred {
+        if self.records.engine.wake(now) {
             self.tell(Resource::UpdateStatus, Notify::NonConfirmable, now);
         }
         if now.mono - self.interfaces_read >= INTERFACES_EVERY {
@@ -286,24 +251,13 @@ impl Device {
         self.settle(now);
     }
 
-    /// What the start of an installation waits for, in words.
-    fn deferred(&self, now: Now) -> Option<String> {
-        let opens = update::waits_for_window(self.records.update.state(), &self.rules, now);
-        let opens = opens.map(|opens| opens.format("waits for the maintenance window, %FT%RZ"));
-        let leave = || self.workshop.progress().and_then(Progress::waits_for);
-        opens.map(|words| words.to_string()).or_else(leave)
-    }
-
     /// Carries on until nothing is left to do now: the engine's next stages, answers, datagrams.
     fn settle(&mut self, now: Now) {
         loop {
             self.drain(now);
             self.finish_reset(now);
-            if !update::is_due(self.records.update.state(), &self.rules, now) || self.held.is_some()
-            {
-                break;
-            }
-            if self.take(Input::Tick, now).is_err() {
+            self.follow(now);
+            if !self.records.engine.tick(now) {
                 break;
             }
         }
@@ -389,69 +343,69 @@ impl Device {
         }
         let topic = watched.and_then(Resource::topic);
         self.coap.respond(ticket, response, topic, now.mono);
+        self.follow(now);
     }
 
+    /// A door that is a task asks, or a piece of work has ended.
+    fn woken(&mut self, woken: Woken, now: Now) {
+        match woken {
+            Woken::Report(work, report) => self.records.engine.reported(work, report, now),
+            Woken::Request(request) => {
+                let gate = self.gate();
+                if let Some((command, declined)) = self.records.engine.serve(request, gate, now) {
+                    self.audit_declined(&command, &declined, now);
+                }
+            }
+        }
+        self.follow(now);
+    }
+
+    /// Whether doors may order, as ownership has it.
+    fn gate(&self) -> Gate {
+        if self.records.ownership.as_ref().is_some_and(|ownership| ownership.locked) {
+            return Gate::Locked;
+        }
+        match self.records.security().map(|security| security.onboarding) {
+            None | Some(OnboardingState::Rfpro | OnboardingState::Rfnop) => Gate::Open,
+            Some(OnboardingState::Rfotm) => Gate::Unowned,
+            Some(OnboardingState::Sreset) => Gate::Repairing,
+            Some(OnboardingState::Reset) => Gate::Resetting,
+        }
+    }
+
+    /// An order by CoAP. What it sets going begins after the answer.
     fn order(
         &mut self,
-        command: update::Command,
+        mut command: update::Command,
         pending: &Pending,
         peer: Peer,
         now: Now,
     ) -> Response {
-        tracing::info!("{} at {} asks: {}", command.asker, peer.remote, command.ask);
-        let result = self.take(Input::Command(command.clone()), now);
-        let refusal = result.as_ref().err().map(ToString::to_string);
-        self.audit_order(&command, peer, refusal, now);
+        command.came_from(&peer.remote);
+        tracing::info!("{command}");
+        let result = self.records.engine.command(command.clone(), now);
+        self.audit_order(&command, result.as_ref().err(), now);
         let site = self.records.site(&[], self.secure.is_onboarding(), now);
         match result {
-            Ok(()) => pending.done(&site, None),
-            Err(Rejected::Refused(refusal)) => pending.done(&site, Some(&refusal)),
-            Err(rejected @ Rejected::NotDurable(_)) => {
-                tracing::error!("{rejected}");
-                Pending::not_durable()
-            }
+            Ok(_) => pending.done(&site, None),
+            Err(Declined::Refused(refusal)) => pending.done(&site, Some(&refusal)),
+            Err(Declined::NotDurable(_) | Declined::Closed(_)) => Pending::not_durable(),
         }
     }
 
-    fn reported(&mut self, work: WorkId, report: Report, now: Now) {
-        match self.take(Input::Reported { work, report: report.clone() }, now) {
-            Ok(()) => {}
-            Err(Rejected::Refused(refusal)) => tracing::debug!("work {}: {refusal}", work.0),
-            Err(rejected @ Rejected::NotDurable(_)) => {
-                tracing::error!("{rejected}");
-                self.held = Some((work, report, now.mono + COMMIT_AGAIN));
-            }
+    /// What follows from the steps taken so far: everyone who watches is told, then the work begins.
+    pub(super) fn follow(&mut self, now: Now) {
+        while let Some(told) = self.records.engine.poll_told() {
+            self.announce(told, now);
         }
+        self.records.engine.act(now);
     }
 
-    /// Decide, commit, adopt; then let it be seen.
-    pub(super) fn take(&mut self, input: Input, now: Now) -> Result<(), Rejected> {
-        let effects = self.records.update.take(input, &self.rules, now)?;
-        self.carry_out(effects, now);
-        Ok(())
-    }
-
-    fn carry_out(&mut self, effects: Vec<Effect>, now: Now) {
-        for effect in effects {
-            match effect {
-                Effect::Notify { terminal } => self.announce(terminal, now),
-                Effect::Abort => self.workshop.abort(),
-                Effect::Tidy { keep } => self.workshop.tidy(keep),
-                Effect::Work { work, task } => {
-                    let offer = self.records.update.state().phase.offer();
-                    let expected = offer.map_or(0, |offer| offer.size);
-                    self.workshop.begin(work, task, expected);
-                }
-            }
-        }
-        self.records.meter.restart(self.workshop.progress(), now.mono);
-    }
-
-    fn announce(&mut self, terminal: bool, now: Now) {
-        let state = self.records.update.state();
-        log(&self.announced, state);
-        let changed = ocf::changed(&self.announced, state, terminal);
-        self.announced = state.clone();
+    fn announce(&mut self, told: Told, now: Now) {
+        let Told { state, terminal, .. } = told;
+        log(&self.announced, &state);
+        let changed = ocf::changed(&self.announced, &state, terminal);
+        self.announced = state;
         let kind = if terminal { Notify::Confirmable } else { Notify::NonConfirmable };
         for resource in changed {
             self.tell(resource, kind, now);

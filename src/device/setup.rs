@@ -28,9 +28,10 @@ use crate::update::{self, Failure, FailureKind, Floor, Outcome, Rules, State};
 /// Longest body that a device takes in blocks, bytes: a certificate chain and its frame.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
-/// The engine's record, and the form in which it is read and written.
+/// The engine's record, and the form in which it is read and written. The first form had one order for
+/// all doors; it is still read.
 const UPDATE: &str = "update";
-const UPDATE_FORM: Form = Form::FIRST;
+pub(super) const UPDATE_FORM: Form = Form { number: 2, since: 2 };
 
 /// The form in which the record of ownership is read and written.
 const SECURITY_FORM: Form = Form::FIRST;
@@ -96,6 +97,9 @@ impl Parts {
         let coap = coap::Endpoint::new(coap_config(&settings.listen), seed()?);
         let rules = Rules {
             builtin_url: settings.update.builtin_url.clone(),
+            sources: bench.fetcher.sources(),
+            source_chars_max: settings.update.purl_max,
+            lateness_max: settings.update.lateness_max,
             tries: settings.install.tries,
             window: settings.update.window,
             ..Rules::default()

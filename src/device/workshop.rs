@@ -165,7 +165,7 @@ impl Bench {
                 store::write_durably(&folder.join(SOURCE), fetched.final_url.as_str().as_bytes())
             })
             .map_err(|error| failure::disk(&error))?;
-        Ok(self.offer(&manifest))
+        Ok(self.offer(&manifest, Digest::of(&fetched.bytes)))
     }
 
     fn believed(&self, envelope: &[u8]) -> Result<Verified<Manifest>, Failure> {
@@ -173,9 +173,10 @@ impl Bench {
             .map_err(|refusal| failure::package(&refusal.on(&self.names)))
     }
 
-    fn offer(&self, manifest: &Verified<Manifest>) -> Offer {
+    fn offer(&self, manifest: &Verified<Manifest>, envelope: Digest) -> Offer {
         Offer {
             package: manifest.digest,
+            envelope: Some(envelope),
             sequence: manifest.sequence,
             version: manifest.version.clone(),
             size: manifest.components.iter().map(|component| component.transfer_size()).sum(),

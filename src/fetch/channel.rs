@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use super::Error;
 use super::address::{self, CANCEL_POLL};
-use super::policy::{Scheme, Target};
 use super::way::Way;
 use crate::clock;
 use crate::coap::{Call, Config, Peer, Reception, Request};
 use crate::coaps::{self, Output};
 use crate::dtls::{self, ClientPolicy, IdentityRule, Path, SessionId};
+use crate::source::{Scheme, Target};
 
 /// A way to ask one server.
 pub(super) struct Channel {

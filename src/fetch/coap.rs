@@ -6,7 +6,6 @@ use super::address::CANCEL_POLL;
 use super::channel::Channel;
 use super::pace::{Bandwidth, Patience, TooSlow};
 use super::partial::Partial;
-use super::policy::Target;
 use super::retry::Failure;
 use super::way::Way;
 use super::wire;
@@ -16,6 +15,7 @@ use crate::clock::Instant;
 use crate::coap::{Call, CallError, Code, Config, Request, Response, option};
 use crate::coaps::Output;
 use crate::package::ENVELOPE_BYTES_MAX;
+use crate::source::Target;
 use crate::worker::Progress;
 
 /// Some bytes of a body.
@@ -241,7 +241,7 @@ const URI_OPTION_BYTES_MAX: usize = 255;
 mod tests {
     use super::*;
     use crate::fetch::Settings;
-    use crate::fetch::policy;
+    use crate::source;
 
     fn options_of(url: &str) -> Vec<(u16, String)> {
         let settings = Settings {
@@ -249,7 +249,7 @@ mod tests {
             allow_schemes: vec!["coap".into()],
             ..Settings::default()
         };
-        let request = request(&policy::judge(url, &settings).unwrap()).unwrap();
+        let request = request(&source::judge(url, &settings.sources()).unwrap()).unwrap();
         let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
         request.options.iter().map(|(number, value)| (number, text(value))).collect()
     }

@@ -5,6 +5,8 @@ use std::{fmt, io};
 
 use url::Url;
 
+use crate::source;
+
 /// Why something could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -146,6 +148,16 @@ impl fmt::Display for Asked {
 
 /// How much of a URL is shown, characters.
 const URL_SHOWN_MAX: usize = 200;
+
+impl From<source::Refusal> for Error {
+    fn from(refusal: source::Refusal) -> Self {
+        match refusal {
+            source::Refusal::BadUrl { url, why } => Self::BadUrl { url, why },
+            source::Refusal::UnsupportedScheme(scheme) => Self::UnsupportedScheme(scheme),
+            source::Refusal::HostNotAllowed(host) => Self::HostNotAllowed(host),
+        }
+    }
+}
 
 impl Error {
     /// Whether another attempt may end better: the network's moods, not somebody's decision.

@@ -10,7 +10,6 @@ use super::coap;
 use super::http;
 use super::https::Https;
 use super::partial::{self, Opened, Partial, Signed};
-use super::policy::{self, Scheme, Target};
 use super::retry::{Failure, Retry};
 use super::way::{Fetched, Way};
 use super::wire;
@@ -18,6 +17,7 @@ use super::{Error, Settings};
 use crate::clock;
 use crate::clock::Instant;
 use crate::package::{Component, Source};
+use crate::source::{self, Scheme, Target};
 use crate::worker::{Cancel, Progress};
 
 /// Fetches envelopes and payloads.
@@ -48,22 +48,25 @@ impl Fetcher {
         Ok(Self { settings, lookup, https })
     }
 
-    /// Fetches an envelope; an empty `url` means the built-in one. Tries again while the trouble is a
-    /// passing one.
+    /// Which URLs may be asked for.
+    pub fn sources(&self) -> source::Policy {
+        self.settings.sources()
+    }
+
+    /// Fetches an envelope. Tries again while the trouble is a passing one.
     ///
     /// # Errors
     ///
     /// Everything in [`Error`] that is not about payloads or the disk; where there are mirrors, that of
     /// the first server.
     pub fn envelope(&self, url: &str, cancel: &Cancel) -> Result<Fetched, Error> {
-        let url = if url.is_empty() { &self.settings.builtin_url } else { url };
-        let target = policy::judge(url, &self.settings)?;
+        let target = source::judge(url, &self.settings.sources())?;
         let deadline = clock::now().mono + self.settings.limits.total_min;
         let mut retry = Retry::new(&self.settings.limits);
         let elsewhere = mirrored(&target.url, &target.url, &self.settings.mirrors);
         let elsewhere: Vec<Target> = elsewhere
             .into_iter()
-            .filter_map(|url| policy::judge_url(url, &self.settings).ok())
+            .filter_map(|url| source::judge_url(url, &self.settings.sources()).ok())
             .collect();
         loop {
             let failure = match self.envelope_once(&target, deadline, cancel) {
@@ -228,7 +231,8 @@ impl Fetcher {
         cancel: &Cancel,
     ) -> Result<(), Failure> {
         if partial.at() < partial.size() {
-            let target = policy::judge_url(source.clone(), &self.settings)?;
+            let target =
+                source::judge_url(source.clone(), &self.settings.sources()).map_err(Error::from)?;
             let way = self.way(cancel);
             match target.scheme {
                 Scheme::Https | Scheme::Http => {

@@ -2,13 +2,13 @@
 
 use super::https::{self, Answer, Ask};
 use super::partial::{BUFFER_BYTES, Partial, Tag};
-use super::policy::Target;
 use super::retry::Failure;
 use super::way::Way;
 use super::{Asked, Error, Fetched};
 use crate::clock;
 use crate::clock::Instant;
 use crate::package::ENVELOPE_BYTES_MAX;
+use crate::source::Target;
 use crate::worker::Progress;
 
 /// Reads a whole envelope into memory.

@@ -13,10 +13,10 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::transport::{Connector, RustlsConnector, TcpConnector};
 
 use super::address::{self, Lookup};
-use super::policy::{self, Scheme, Target};
 use super::wire::{Judged, Stop, Watch};
 use super::{Error, Roots, Settings, trouble};
 use crate::clock;
+use crate::source::{self, Scheme, Target};
 use crate::worker::Cancel;
 
 /// Redirections that are followed. Depots use one; a second and a third leave room for a front door.
@@ -197,7 +197,7 @@ fn follow(from: &Target, location: &str, settings: &Settings) -> Result<Target, 
     let no = |why: &dyn std::fmt::Display| Error::Redirect(why.to_string());
     let mut url = from.url.join(location).map_err(|error| no(&error))?;
     url.set_fragment(None);
-    let target = policy::judge_url(url, settings).map_err(|error| no(&error))?;
+    let target = source::judge_url(url, &settings.sources()).map_err(|error| no(&error))?;
     match (from.scheme, target.scheme) {
         (_, Scheme::Https) | (Scheme::Http, Scheme::Http) => Ok(target),
         _ => Err(no(&"from a secured connection to an open one")),

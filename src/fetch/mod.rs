@@ -15,7 +15,6 @@ mod http;
 mod https;
 mod pace;
 mod partial;
-mod policy;
 mod retry;
 mod settings;
 mod trouble;

@@ -6,6 +6,7 @@ use url::Url;
 
 use crate::coap::limits;
 use crate::dtls::ClientPolicy;
+use crate::source;
 
 /// What a device may fetch from, and how long it waits.
 #[derive(Clone, Debug)]
@@ -57,6 +58,19 @@ impl Default for Settings {
             private_addresses: false,
             loopback_addresses: false,
             limits: Limits::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// Which URLs may be asked for.
+    pub fn sources(&self) -> source::Policy {
+        source::Policy {
+            hosts: self.allow_hosts.clone(),
+            schemes: self.allow_schemes.clone(),
+            ports: self.allow_ports.clone(),
+            builtin_url: self.builtin_url.clone(),
+            mirrors: self.mirrors.clone(),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::body::{self, Fault};
 use super::representation::{Names, common, uuid};
 use super::resource::Resource;
 use super::security::{self, OnboardingState, Security};
-use crate::update::{Ask, Phase, Stage};
+use crate::update::{Phase, Stage};
 
 /// Bits of `cm` and `tm` (OCF Security 13.8, Table 37).
 mod mode {
@@ -90,6 +90,15 @@ pub fn provisioning_mode(phase: &Phase) -> u16 {
     }
 }
 
+/// What an UPDATE tells the engine.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// Go so far, now.
+    Stage(Stage),
+    /// Go back to the defaults.
+    Reset,
+}
+
 /// An UPDATE: what it says of the security state, and how far it tells the engine to go.
 pub(super) fn read(body: &[u8]) -> Result<(security::StateUpdate, Option<Stage>), Fault> {
     let mut update = security::StateUpdate::default();
@@ -110,16 +119,16 @@ pub(super) fn read(body: &[u8]) -> Result<(security::StateUpdate, Option<Stage>)
 }
 
 /// What an UPDATE asks of the engine while everything is open and there is no security state.
-pub(super) fn open_ask(
+pub(super) fn open_start(
     update: &security::StateUpdate,
     stage: Option<Stage>,
-) -> Result<Option<Ask>, Fault> {
+) -> Result<Option<Start>, Fault> {
     if update.owner.is_some() {
         return Err("rowneruuid cannot be written in this state".into());
     }
     match update.state {
-        Some(OnboardingState::Reset) => Ok(Some(Ask::Reset)),
-        None | Some(OnboardingState::Rfnop) => Ok(stage.map(Ask::Start)),
+        Some(OnboardingState::Reset) => Ok(Some(Start::Reset)),
+        None | Some(OnboardingState::Rfnop) => Ok(stage.map(Start::Stage)),
         Some(other) => Err(format!("dos.s cannot go from 3 to {}", other.number())),
     }
 }
@@ -163,9 +172,9 @@ mod tests {
 
     use super::*;
 
-    fn ask(body: ciborium::Value) -> Result<Option<Ask>, Fault> {
+    fn ask(body: ciborium::Value) -> Result<Option<Start>, Fault> {
         let (update, stage) = read(&body::encoded(&body))?;
-        open_ask(&update, stage)
+        open_start(&update, stage)
     }
 
     #[test]
@@ -178,7 +187,7 @@ mod tests {
             (128, Some(Stage::Upgrade)),
             (448, Some(Stage::Upgrade)),
         ] {
-            assert_eq!(ask(cbor!({"tm" => bits}).unwrap()), Ok(stage.map(Ask::Start)), "{bits}");
+            assert_eq!(ask(cbor!({"tm" => bits}).unwrap()), Ok(stage.map(Start::Stage)), "{bits}");
         }
         for bits in [1, 2, 32, 65, 512, 65536, -1, i64::MIN] {
             assert!(ask(cbor!({"tm" => bits}).unwrap()).is_err(), "{bits}");
@@ -204,6 +213,6 @@ mod tests {
     #[test]
     fn a_reset_goes_before_any_other_order() {
         let body = cbor!({"tm" => 128, "dos" => {"s" => 0}}).unwrap();
-        assert_eq!(ask(body), Ok(Some(Ask::Reset)));
+        assert_eq!(ask(body), Ok(Some(Start::Reset)));
     }
 }

@@ -1,12 +1,13 @@
 //! From a request to a resource, to who may do that, to the answer.
 
 use super::discovery::{Device, Discovery, Platform};
+use super::pstat::Start;
 use super::resource::{Resource, interface};
 use super::security::{self, Access, Change, OnboardingState, RoleChange, Write};
 use super::site::{Guard, Site, Subject};
-use super::{body, discovery, introspection, pstat, softwareupdate, status};
+use super::{body, discovery, introspection, orders, pstat, softwareupdate, status};
 use crate::coap::{Code, Reception, Request, Response, option};
-use crate::update::{Ask, Command, Door, Refusal};
+use crate::update::{Command, Refusal};
 
 /// What to do with a request.
 #[derive(Debug)]
@@ -188,7 +189,7 @@ fn represented_for(
         return well_known_core(site, request);
     }
     let format = accepted(request)?;
-    let (about, state) = (site.about, site.state);
+    let about = site.about;
     let bytes = match resource {
         Resource::Discovery => discovered(site, request, baseline)?,
         Resource::Device => body::encoded(&Device::new(site, baseline)),
@@ -202,16 +203,8 @@ fn represented_for(
         Resource::IntrospectionData => {
             introspection::data(&about.softwareupdate_href, about.purl_max)
         }
-        Resource::SoftwareUpdate if !baseline => site.memo.encoded(state),
-        Resource::SoftwareUpdate => {
-            body::encoded(&softwareupdate::Representation::new(state, baseline))
-        }
-        Resource::ProvisioningStatus => {
-            let security = site.guard.map(|guard| guard.state);
-            body::encoded(&pstat::Representation::new(&state.phase, security, baseline))
-        }
-        Resource::UpdateStatus => {
-            body::encoded(&status::Representation::new(state, site.progress, baseline))
+        Resource::SoftwareUpdate | Resource::ProvisioningStatus | Resource::UpdateStatus => {
+            watched(site, resource, baseline)
         }
         _ => guarded(site, subject, resource, request, baseline)?,
     };
@@ -220,6 +213,22 @@ fn represented_for(
         response.options.set_uint(option::MAX_AGE, WATCHED_FRESH_S);
     }
     Ok(versioned(response, request))
+}
+
+/// What can be watched is encoded once for all who see the same.
+fn watched(site: &Site<'_>, resource: Resource, baseline: bool) -> Vec<u8> {
+    let state = site.state;
+    let encode = || match resource {
+        Resource::ProvisioningStatus => {
+            let security = site.guard.map(|guard| guard.state);
+            body::encoded(&pstat::Representation::new(&state.phase, security, baseline))
+        }
+        Resource::UpdateStatus => {
+            body::encoded(&status::Representation::new(state, site.progress, baseline))
+        }
+        _ => body::encoded(&softwareupdate::Representation::new(state, baseline)),
+    };
+    if baseline { encode() } else { site.memo.encoded(site, resource, encode) }
 }
 
 fn discovered(site: &Site<'_>, request: &Request, baseline: bool) -> Result<Vec<u8>, Response> {
@@ -253,7 +262,11 @@ fn guarded(
         Subject::Peer(peer) => peer.roles.as_slice(),
         _ => &[],
     };
-    security::represented(guard.state, guard.rules, resource, request, roles, baseline)
+    let orders = match resource {
+        Resource::AuditLog => orders::events(&site.state.journal),
+        _ => vec![],
+    };
+    security::represented(guard.state, guard.rules, resource, request, roles, &orders, baseline)
         .map_err(|refusal| refusal.response())?
         .ok_or_else(nothing)
 }
@@ -321,9 +334,9 @@ fn ordered(
     readable_body(&request)?;
     accepted(&request)?;
     may_update(site, subject)?;
-    let ask = softwareupdate::command(&request.payload, site.about.purl_max, site.now)
+    let wish = softwareupdate::command(&request.payload, site.about.purl_max, site.now)
         .map_err(refused)?;
-    let command = Command { door: Door::SoftwareUpdate, asker: subject.to_string(), ask };
+    let command = orders::written(wish, site, subject)?;
     Ok(Answer::Order(command, Pending { resource, request }))
 }
 
@@ -351,8 +364,8 @@ fn provisioned(
     readable_body(&request)?;
     accepted(&request)?;
     let (mut update, stage) = pstat::read(&request.payload).map_err(refused)?;
-    let ask = match site.guard {
-        None => pstat::open_ask(&update, stage).map_err(refused)?,
+    let start = match site.guard {
+        None => pstat::open_start(&update, stage).map_err(refused)?,
         Some(guard) => {
             update.state = update.state.filter(|state| *state != guard.state.onboarding);
             let resets = update.state == Some(OnboardingState::Reset);
@@ -363,16 +376,19 @@ fn provisioned(
                 let change = Change::Pstat(update);
                 return Ok(Answer::Write(write(subject, change), Pending { resource, request }));
             }
-            stage.map(Ask::Start)
+            stage.map(Start::Stage)
         }
     };
-    let Some(ask) = ask else { return Ok(Answer::Reply(Response::new(Code::CHANGED), None)) };
+    let Some(start) = start else { return Ok(Answer::Reply(Response::new(Code::CHANGED), None)) };
     may_update(site, subject)?;
     if site.guard.is_some_and(|guard| guard.state.onboarding == OnboardingState::Sreset) {
         let text = "tm starts nothing in SRESET";
         return Err(Response::diagnostic(Code::FORBIDDEN, text));
     }
-    let command = Command { door: Door::ProvisioningStatus, asker: subject.to_string(), ask };
+    let command = match start {
+        Start::Stage(stage) => orders::started(stage, site, subject),
+        Start::Reset => Command::Reset,
+    };
     Ok(Answer::Order(command, Pending { resource, request }))
 }
 
@@ -398,10 +414,7 @@ impl Pending {
     /// state after.
     pub fn done(&self, site: &Site<'_>, refusal: Option<&Refusal>) -> Response {
         match refusal {
-            Some(refusal @ Refusal::Busy { .. }) => {
-                Response::diagnostic(Code::CONFLICT, refusal.to_string())
-            }
-            Some(refusal) => Response::diagnostic(Code::BAD_REQUEST, refusal.to_string()),
+            Some(refusal) => orders::refused(refusal),
             None if self.resource == Resource::SoftwareUpdate => {
                 let mut response = render(site, self.resource, &self.request);
                 if response.code == Code::CONTENT {

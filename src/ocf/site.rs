@@ -3,9 +3,9 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::memo::Memo;
 use super::resource::Resource;
 use super::security::{self, Role, Security};
-use super::softwareupdate::Memo;
 use crate::clock::Now;
 use crate::update::State;
 
@@ -108,6 +108,8 @@ pub struct Site<'a> {
     pub about: &'a About,
     /// What the engine has on disk.
     pub state: &'a State,
+    /// The number of the step that made it; another number for another state.
+    pub step: u64,
     /// What was shown of the state last.
     pub memo: &'a Memo,
     /// How far the work is.

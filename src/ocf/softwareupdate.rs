@@ -2,17 +2,16 @@
 //!
 //! Source: the model of 2019-04-08 and the draft CR 2303; where they differ, `docs/decisions.md`.
 
-use std::cell::RefCell;
-
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::body::{self, Fault};
+use super::orders::{self, Wish};
 use super::representation::{Names, common};
 use super::resource::Resource;
 use super::time;
 use crate::clock::Now;
-use crate::update::{Ask, FailureKind, Outcome, Phase, Stage, State};
+use crate::update::{FailureKind, Outcome, Phase, Stage, State};
 
 /// The properties, in the words of the wire.
 #[derive(Serialize)]
@@ -41,37 +40,19 @@ pub(super) struct Representation<'a> {
 impl<'a> Representation<'a> {
     pub(super) fn new(state: &'a State, baseline: bool) -> Self {
         let (rt, r#if) = common(Resource::SoftwareUpdate, baseline);
+        let standing = orders::standing(state);
         Self {
             rt,
             r#if,
             new_version: state.phase.offer().map(|offer| &*offer.version),
-            package_url: &state.order.source,
-            action: action_word(state.order.stage),
+            package_url: standing.map_or("", |standing| &standing.source),
+            action: action_word(standing.and_then(|standing| standing.stage)),
             state: state_word(&state.phase),
             result: result_code(&state.outcome),
             last_update: time::written(state.last_update),
             signed: "vendor",
-            update_time: time::written(state.order.at),
-        }
-    }
-}
-
-/// The representation that was encoded last, and the state that it shows: most GETs, and all observers
-/// of one step, ask for the same. It is compared with the state, so it cannot be out of date.
-#[derive(Debug, Default)]
-pub struct Memo(RefCell<Option<(State, Vec<u8>)>>);
-
-impl Memo {
-    /// The representation of this state, without what the baseline interface adds.
-    pub(super) fn encoded(&self, state: &State) -> Vec<u8> {
-        let mut last = self.0.borrow_mut();
-        match &*last {
-            Some((shown, bytes)) if shown == state => bytes.clone(),
-            _ => {
-                let bytes = body::encoded(&Representation::new(state, false));
-                *last = Some((state.clone(), bytes.clone()));
-                bytes
-            }
+            // A time is always shown; without one, that of the software.
+            update_time: time::written(standing.map_or(state.last_update, |standing| standing.at)),
         }
     }
 }
@@ -118,13 +99,15 @@ pub fn result_code(outcome: &Outcome) -> u16 {
         | FailureKind::WrongDevice
         | FailureKind::OlderSequence
         | FailureKind::Expired
-        | FailureKind::WrongVersion => 5,
+        | FailureKind::WrongVersion
+        | FailureKind::OtherVersion => 5,
+        // Nothing went wrong: whoever may do that did not want it any more.
+        FailureKind::Cancelled | FailureKind::Replaced | FailureKind::Late => 0,
         FailureKind::BadUrl | FailureKind::SourceRefused | FailureKind::NoSource => 6,
         FailureKind::UnsupportedScheme => 7,
         FailureKind::Install
         | FailureKind::Unfit
         | FailureKind::Trial
-        | FailureKind::Cancelled
         | FailureKind::Interrupted
         | FailureKind::NothingBefore
         | FailureKind::Storage => 8,
@@ -133,10 +116,10 @@ pub fn result_code(outcome: &Outcome) -> u16 {
 }
 
 /// An UPDATE, as the engine takes it. All three writable properties must be there.
-pub(super) fn command(body: &[u8], purl_max: usize, now: Now) -> Result<Ask, Fault> {
+pub(super) fn command(body: &[u8], purl_max: usize, now: Now) -> Result<Wish, Fault> {
     let mut purl = None;
     let mut action = None;
-    let mut update_time: Option<(String, DateTime<Utc>)> = None;
+    let mut update_time: Option<(String, Option<DateTime<Utc>>)> = None;
     for (name, value) in body::members(body)? {
         match &*name {
             "purl" => purl = Some(package_url(body::text("purl", value)?, purl_max)?),
@@ -161,7 +144,7 @@ pub(super) fn command(body: &[u8], purl_max: usize, now: Now) -> Result<Ask, Fau
     let source = purl.ok_or_else(|| missing("purl"))?;
     let stage = action.ok_or_else(|| missing("swupdateaction"))?;
     let (_, at) = update_time.ok_or_else(|| missing("updatetime"))?;
-    Ok(Ask::Schedule { source, stage, at })
+    Ok(Wish { source, stage, at })
 }
 
 fn package_url(text: String, purl_max: usize) -> Result<String, Fault> {
@@ -187,12 +170,15 @@ fn stage(word: &str) -> Result<Option<Stage>, Fault> {
     }
 }
 
-/// `now`, which IoTivity-Lite's clients send, means what it says.
-fn instant(name: &str, text: &str, now: Now) -> Result<DateTime<Utc>, Fault> {
-    if text == "now" {
-        return Ok(now.wall);
+/// `now` and `none`, which IoTivity-Lite's clients send, mean what they say.
+fn instant(name: &str, text: &str, now: Now) -> Result<Option<DateTime<Utc>>, Fault> {
+    match text {
+        "now" => return Ok(Some(now.wall)),
+        "none" => return Ok(None),
+        _ => {}
     }
     time::read(text)
+        .map(Some)
         .ok_or_else(|| format!("{name} is not an RFC 3339 time such as 2030-01-09T14:30:00Z"))
 }
 
@@ -207,19 +193,8 @@ mod tests {
         Now { wall: "2026-01-09T14:30:00Z".parse().unwrap(), mono: Instant::ZERO }
     }
 
-    fn ask(body: ciborium::Value) -> Result<Ask, Fault> {
+    fn ask(body: ciborium::Value) -> Result<Wish, Fault> {
         command(&body::encoded(&body), 64, now())
-    }
-
-    #[test]
-    fn what_is_remembered_is_what_would_be_made() {
-        let (memo, made) = (Memo::default(), "2026-01-09T14:30:00Z".parse().unwrap());
-        let mut state = State::new("1.0.0", made);
-        for source in ["", "https://v/a", "https://v/b", "https://v/b", ""] {
-            state.order.source = source.into();
-            let fresh = body::encoded(&Representation::new(&state, false));
-            assert_eq!(memo.encoded(&state), fresh);
-        }
     }
 
     #[test]
@@ -229,12 +204,9 @@ mod tests {
             "swupdateaction" => "upgrade",
             "updateatime" => "2030-01-09T14:30Z",
         });
-        let at = "2030-01-09T14:30:00Z".parse().unwrap();
+        let at = Some("2030-01-09T14:30:00Z".parse().unwrap());
         let source = "https://myvendor/newversion".to_owned();
-        assert_eq!(
-            ask(body.unwrap()),
-            Ok(Ask::Schedule { source, stage: Some(Stage::Upgrade), at })
-        );
+        assert_eq!(ask(body.unwrap()), Ok(Wish { source, stage: Some(Stage::Upgrade), at }));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! The OCF model has no place for progress. Nobody needs this resource to drive an update.
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::representation::{Names, common};
@@ -53,9 +54,14 @@ impl<'a> Representation<'a> {
                 Outcome::None | Outcome::Success => progress.trouble.as_deref(),
             },
             deferred: progress.deferred.as_deref(),
-            scheduled: state.order.waiting.then(|| time::written(state.order.at)),
+            scheduled: scheduled(state).map(time::written),
         }
     }
+}
+
+/// When the next order of any door begins.
+pub(super) fn scheduled(state: &State) -> Option<DateTime<Utc>> {
+    state.waiting().map(|order| order.at).min()
 }
 
 fn phase_word(state: &State) -> &'static str {

@@ -3,28 +3,29 @@
 use super::state::Checking;
 use super::step::{ended, roll_back, updating, working};
 use super::{Effect, Failure, FailureKind, Outcome, Phase, Rules, State, Step, Task};
+use crate::clock::Now;
 
 /// What to do after a start, whatever moment the last life ended in.
 ///
 /// Like any other step it is committed before its effects: work that was under way gets a new name,
 /// so that a report of the last life, had one survived, would not be believed; and new software has
 /// one try less before it runs once more.
-pub fn resume(state: &State, rules: &Rules) -> Step {
+pub fn resume(state: &State, rules: &Rules, now: Now) -> Step {
     let mut next = state.clone();
     count_restart(&mut next.phase);
     let worn_out = next.phase.job().is_some_and(|job| job.restarts > rules.restarts_max);
-    if worn_out && !is_past_the_switch(&next.phase) {
+    if worn_out && !next.phase.is_past_the_switch() {
         let detail = format!("the device started anew more than {} times", rules.restarts_max);
         let failure = Failure::new(FailureKind::Interrupted, detail);
         if let Some(offer) = next.phase.offer().cloned() {
             next.remember(offer.package, &failure);
         }
-        return ended(next, Phase::Idle, Outcome::Failed(failure));
+        return ended(next, Phase::Idle, Outcome::Failed(failure), now.wall);
     }
     match next.phase.clone() {
         phase @ (Phase::Idle | Phase::Available(_) | Phase::Staged(_)) => {
             let keep = phase.offer().map(|offer| offer.package);
-            Step { next, effects: vec![Effect::Tidy { keep }] }
+            Step::new(next, vec![Effect::Tidy { keep }])
         }
         Phase::Checking(Checking { job, .. }) => {
             let url = rules.resolve(&job.source).unwrap_or_default();
@@ -46,17 +47,6 @@ pub fn resume(state: &State, rules: &Rules) -> Step {
             }
         },
     }
-}
-
-/// Phases that cannot be left by giving up: the new software may be the one that runs.
-fn is_past_the_switch(phase: &Phase) -> bool {
-    matches!(
-        phase,
-        Phase::Switching(_)
-            | Phase::Trial { .. }
-            | Phase::Confirming(_)
-            | Phase::RollingBack { .. }
-    )
 }
 
 fn count_restart(phase: &mut Phase) {

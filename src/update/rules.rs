@@ -5,12 +5,17 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::{Failure, FailureKind, Offer, State, Window};
+use crate::source;
 
 /// The rules of one device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// The URL that an empty source stands for.
     pub builtin_url: Option<String>,
+    /// Which other URLs packages may come from.
+    pub sources: source::Policy,
+    /// The longest source, characters.
+    pub source_chars_max: usize,
     /// How many times new software may be started before it has proved itself, 1 or more.
     pub tries: u8,
     /// How many times the device may start anew during one job before it is given up: a package that
@@ -20,6 +25,8 @@ pub struct Rules {
     pub confirm_timeout: Duration,
     /// When software may be installed; always where there is none.
     pub window: Option<Window>,
+    /// How long an order waits for the device to be free once its time has come.
+    pub lateness_max: Duration,
 }
 
 impl Rules {
@@ -27,16 +34,49 @@ impl Rules {
     pub fn resolve(&self, source: &str) -> Option<String> {
         if source.is_empty() { self.builtin_url.clone() } else { Some(source.to_owned()) }
     }
+
+    /// Whether two sources are one: the built-in URL may be said in full.
+    pub fn is_same_source(&self, one: &str, other: &str) -> bool {
+        one == other || self.resolve(one) == self.resolve(other)
+    }
+
+    /// Judges a source before an order for it is taken. The configuration vouches for the built-in one.
+    ///
+    /// # Errors
+    ///
+    /// What a job would fail with.
+    pub fn judge_source(&self, source: &str) -> Result<(), Failure> {
+        if source.is_empty() {
+            return self.resolve(source).map(drop).ok_or_else(Failure::no_source);
+        }
+        let length = source.chars().count();
+        if length > self.source_chars_max {
+            let most = self.source_chars_max;
+            let detail = format!("the URL has {length} characters; this device takes {most}");
+            return Err(Failure::new(FailureKind::BadUrl, detail));
+        }
+        source::judge(source, &self.sources).map(drop).map_err(|refusal| {
+            let kind = match refusal {
+                source::Refusal::BadUrl { .. } => FailureKind::BadUrl,
+                source::Refusal::UnsupportedScheme(_) => FailureKind::UnsupportedScheme,
+                source::Refusal::HostNotAllowed(_) => FailureKind::SourceRefused,
+            };
+            Failure::new(kind, refusal)
+        })
+    }
 }
 
 impl Default for Rules {
     fn default() -> Self {
         Self {
             builtin_url: None,
+            sources: source::Policy::default(),
+            source_chars_max: 64,
             tries: 3,
             restarts_max: 1000,
             confirm_timeout: Duration::from_secs(120),
             window: None,
+            lateness_max: Duration::from_secs(3600),
         }
     }
 }

@@ -1,11 +1,10 @@
 //! Everything about updates that must survive a power cut.
 
-use std::fmt;
-
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Door, Stage};
+use super::journal::record;
+use super::{Door, Entry, Expected, Failure, FailureKind, JobId, Origin, Refusal, Rules, Stage};
 use crate::package::{Digest, VersionMatch};
 
 /// The durable state of the engine: one record, committed before anything rests on it.
@@ -24,14 +23,21 @@ pub struct State {
     /// Packages that failed here by their own fault, oldest first, at most [`State::FAILED_MAX`].
     #[serde(default)]
     pub failed: Vec<Failed>,
-    /// The last order that was taken, as its door shows it.
-    pub order: Order,
+    /// What stands in the name of each door, at most [`State::DOORS_MAX`].
+    #[serde(alias = "order", deserialize_with = "record::orders")]
+    pub orders: Vec<Standing>,
     /// Where the update stands.
     pub phase: Phase,
     /// How the last piece of work ended.
     pub outcome: Outcome,
+    /// The last orders and how they ended, oldest first, at most [`State::JOURNAL_MAX`].
+    #[serde(default)]
+    pub journal: Vec<Entry>,
     /// The last piece of work that was begun; the next one's name is one higher.
     pub works: WorkId,
+    /// The last order that was taken; the next one's number is one higher.
+    #[serde(default)]
+    pub jobs: JobId,
 }
 
 /// Confirmed software.
@@ -64,9 +70,16 @@ pub struct Floor {
     pub package: Digest,
 }
 
-/// What a door last asked for, to be shown and, while it waits, to be done.
+/// What stands in the name of a door: what it asked for last, to be shown and, while it waits, to be
+/// done. There is one for each door.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Order {
+pub struct Standing {
+    /// Which order.
+    #[serde(default)]
+    pub id: JobId,
+    /// Whose.
+    #[serde(flatten)]
+    pub origin: Origin,
     /// A URL, or empty for the built-in one.
     pub source: String,
     /// How far to go; `None` when there is nothing to do, or it has been done.
@@ -75,20 +88,26 @@ pub struct Order {
     pub at: DateTime<Utc>,
     /// Whether it still waits for its time.
     pub waiting: bool,
-    /// Who asked.
-    pub asker: String,
+    /// Since when the device has been too busy for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_since: Option<DateTime<Utc>>,
     /// The package that was known to come from this source when it was asked.
     #[serde(default)]
     pub knows: Option<Digest>,
+    /// What the package has to be.
+    #[serde(default)]
+    pub expected: Expected,
 }
 
 /// Work that is under way on somebody's behalf. There is one at the most.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
-    /// Which door asked.
-    pub door: Door,
-    /// Who asked.
-    pub asker: String,
+    /// Which order.
+    #[serde(default)]
+    pub id: JobId,
+    /// Whose.
+    #[serde(flatten)]
+    pub origin: Origin,
     /// The source as ordered; empty means the built-in one.
     pub source: String,
     /// How far to go.
@@ -98,6 +117,9 @@ pub struct Job {
     /// The package that whoever asked knew to come from this source.
     #[serde(default)]
     pub knows: Option<Digest>,
+    /// What the package has to be.
+    #[serde(default)]
+    pub expected: Expected,
 }
 
 /// A package that was found, as far as the engine must know it.
@@ -105,6 +127,9 @@ pub struct Job {
 pub struct Offer {
     /// The manifest's digest: the package's name.
     pub package: Digest,
+    /// The SHA-256 of the file that it came in; records of 0.1 do not have it.
+    #[serde(default)]
+    pub envelope: Option<Digest>,
     /// The manifest's sequence number.
     pub sequence: u64,
     /// The version, in the vendor's words.
@@ -209,82 +234,17 @@ pub enum Outcome {
     Failed(Failure),
 }
 
-/// Why a piece of work failed: a kind for the doors to translate, and words for a person.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// What kind of failure.
-    pub kind: FailureKind,
-    /// What happened, to what; at most [`Failure::DETAIL_CHARS_MAX`] characters.
-    pub detail: String,
-}
-
-/// Kinds of failure, finer than any door's codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FailureKind {
-    /// Something needed more memory than there is.
-    NoMemory,
-    /// The disk has no room for it.
-    NoSpace,
-    /// The connection broke, or none could be made.
-    ConnectionLost,
-    /// The name of the host could not be resolved.
-    NameUnknown,
-    /// The server answered with this HTTP status, 400 to 599.
-    Http(u16),
-    /// The server answered with this CoAP code, class times 100 plus detail.
-    Coap(u16),
-    /// The source is not a URL that may be used.
-    BadUrl,
-    /// The configuration does not allow this host or address.
-    SourceRefused,
-    /// The source is empty and the device has no built-in one.
-    NoSource,
-    /// The URL's scheme is not one that the device may use.
-    UnsupportedScheme,
-    /// The package is not in the form that the profile asks for.
-    Malformed,
-    /// A digest or a length is not what was signed.
-    Digest,
-    /// The signature is not by a key that the device trusts.
-    Signature,
-    /// The package is for other devices.
-    WrongDevice,
-    /// The package is older than what the device has confirmed.
-    OlderSequence,
-    /// The package's time is over, or that of the keys that vouch for it.
-    Expired,
-    /// The package is not for what runs here.
-    WrongVersion,
-    /// The installer could not write the software.
-    Install,
-    /// The software is as it was signed, and cannot be installed as it is.
-    Unfit,
-    /// The new software did not prove itself.
-    Trial,
-    /// The device was reset or told to stop.
-    Cancelled,
-    /// The device started anew too often while it worked on this.
-    Interrupted,
-    /// The software failed, and there is none before it to go back to.
-    NothingBefore,
-    /// The device's own storage failed.
-    Storage,
-}
-
-impl Failure {
-    /// Longest detail kept, characters: it is shown in a resource and stored in the record.
-    pub const DETAIL_CHARS_MAX: usize = 200;
-
-    /// A failure with its words, cut to [`Self::DETAIL_CHARS_MAX`].
-    pub fn new(kind: FailureKind, detail: impl fmt::Display) -> Self {
-        Self { kind, detail: detail.to_string().chars().take(Self::DETAIL_CHARS_MAX).collect() }
-    }
-}
-
 impl State {
     /// How many failed packages are remembered: a device sees a few releases a year, and a record
     /// that is written at each step should be short.
     pub const FAILED_MAX: usize = 16;
+
+    /// How many doors have a place for an order: more than there are protocols for updates.
+    pub const DOORS_MAX: usize = 8;
+
+    /// How many orders are remembered with their ends: what an owner asks about later, and what a
+    /// manager asks for by its number, in a record that is written at each step.
+    pub const JOURNAL_MAX: usize = 32;
 
     /// The state of a device that was never updated.
     pub fn new(version: &str, manufactured: DateTime<Utc>) -> Self {
@@ -294,10 +254,12 @@ impl State {
             last_update: manufactured,
             time_floor: manufactured,
             failed: vec![],
-            order: Order::none(manufactured),
+            orders: vec![],
             phase: Phase::Idle,
             outcome: Outcome::None,
+            journal: vec![],
             works: WorkId(0),
+            jobs: JobId(0),
         }
     }
 
@@ -328,22 +290,49 @@ impl State {
         }
     }
 
+    /// What stands in the name of a door.
+    pub fn standing(&self, door: &Door) -> Option<&Standing> {
+        self.orders.iter().find(|standing| standing.origin.door == *door)
+    }
+
+    /// The orders that wait for their time, of all doors, in no order.
+    pub fn waiting(&self) -> impl Iterator<Item = &Standing> {
+        self.orders.iter().filter(|standing| standing.waiting)
+    }
+
+    /// Whether the clock is certainly wrong: it is before what the device knows to be past.
+    pub fn is_clock_behind(&self, wall: DateTime<Utc>) -> bool {
+        wall < self.time_floor
+    }
+
+    /// The place of a door, made if there is room for one more.
+    pub(super) fn place(&mut self, standing: Standing) -> Result<(), Refusal> {
+        let door = &standing.origin.door;
+        let free = |other: &Standing| !other.waiting && other.stage.is_none();
+        let own = self.orders.iter().position(|other| other.origin.door == *door);
+        let room = self.orders.len() < Self::DOORS_MAX;
+        match own {
+            Some(own) => self.orders[own] = standing,
+            None if room => self.orders.push(standing),
+            // A door that was closed for good leaves what it showed last.
+            None => match self.orders.iter_mut().find(|other| free(other)) {
+                Some(other) => *other = standing,
+                None => return Err(Refusal::TooManyDoors),
+            },
+        }
+        Ok(())
+    }
+
     /// The package known to come from this source.
-    pub(super) fn known_from(&self, source: &str) -> Option<Digest> {
+    pub(super) fn known_from(&self, source: &str, rules: &Rules) -> Option<Digest> {
         match &self.phase {
-            Phase::Available(stop) | Phase::Staged(stop) if stop.source == source => {
+            Phase::Available(stop) | Phase::Staged(stop)
+                if rules.is_same_source(&stop.source, source) =>
+            {
                 Some(stop.offer.package)
             }
             _ => None,
         }
-    }
-}
-
-impl Order {
-    /// No order at all.
-    pub fn none(at: DateTime<Utc>) -> Self {
-        let (source, asker) = (String::new(), String::new());
-        Self { source, stage: None, at, waiting: false, asker, knows: None }
     }
 }
 
@@ -384,6 +373,17 @@ impl Phase {
             | Self::Trial { update, .. }
             | Self::RollingBack { update, .. } => Some(update),
         }
+    }
+
+    /// Whether it is too late to stop: the new software may be the one that runs.
+    pub fn is_past_the_switch(&self) -> bool {
+        matches!(
+            self,
+            Self::Switching(_)
+                | Self::Trial { .. }
+                | Self::Confirming(_)
+                | Self::RollingBack { .. }
+        )
     }
 
     /// The phase's name, as the transition table has it.

@@ -1,12 +1,14 @@
 //! Clocks that are wrong, windows, and ends that nobody wishes for.
 
 mod belief;
+mod corners;
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 
 use super::*;
 use crate::clock::{Instant, Now};
 use crate::package::Digest;
+use crate::source;
 
 fn at(wall: &str) -> Now {
     Now { wall: wall.parse().unwrap(), mono: Instant::ZERO }
@@ -16,6 +18,7 @@ fn at(wall: &str) -> Now {
 fn offer(sequence: u64) -> Offer {
     Offer {
         package: Digest([sequence as u8; 32]),
+        envelope: Some(Digest([!sequence as u8; 32])),
         sequence,
         version: format!("{sequence}.0"),
         size: 1,
@@ -27,25 +30,53 @@ fn offer(sequence: u64) -> Offer {
     }
 }
 
+fn origin() -> Origin {
+    Origin::new(Door::named("test"), "somebody", "")
+}
+
+fn order(stage: Stage, at: Option<DateTime<Utc>>) -> Order {
+    Order {
+        origin: origin(),
+        source: String::new(),
+        stage,
+        at,
+        expected: Expected::default(),
+        replaces: Replaces::Own,
+        unusable: Unusable::Refuse,
+    }
+}
+
+fn cancel() -> Command {
+    Command::Cancel(Cancel { origin: origin(), job: None, draft: None })
+}
+
+fn builtin() -> Rules {
+    let sources = source::Policy {
+        hosts: vec!["v".into()],
+        schemes: vec!["https".into()],
+        ..source::Policy::default()
+    };
+    Rules { builtin_url: Some("https://v/a".into()), sources, ..Rules::default() }
+}
+
 fn waiting_for(time: &str) -> State {
-    let mut state = State::new("1.0.0", DateTime::UNIX_EPOCH);
-    state.order.stage = Some(Stage::Upgrade);
-    state.order.at = time.parse().unwrap();
-    state.order.waiting = true;
-    state
+    let state = State::new("1.0.0", DateTime::UNIX_EPOCH);
+    let early = Now { wall: DateTime::UNIX_EPOCH, mono: Instant::ZERO };
+    let order = order(Stage::Upgrade, Some(time.parse().unwrap()));
+    step(&state, Input::Command(Command::Order(order)), &builtin(), early).unwrap().next
 }
 
 fn staged() -> State {
-    let mut state = waiting_for("2026-01-09T00:00:00Z");
-    state.order.waiting = false;
+    let mut state = State::new("1.0.0", DateTime::UNIX_EPOCH);
     let source = String::new();
     let job = Job {
-        door: Door::SoftwareUpdate,
-        asker: String::new(),
+        id: JobId(1),
+        origin: origin(),
         source: source.clone(),
         stage: Stage::Upgrade,
         restarts: 0,
         knows: None,
+        expected: Expected::default(),
     };
     state.phase = Phase::Staged(Stop { offer: offer(1), source, job: Some(job) });
     state
@@ -111,19 +142,11 @@ fn what_is_ready_waits_for_the_window_and_is_looked_at_every_minute() {
 }
 
 #[test]
-fn what_waits_for_its_hour_is_cancelled_by_idle() {
-    let rules = Rules {
-        window: Window::parse("02:00-04:00"),
-        builtin_url: Some("https://v/a".into()),
-        ..Rules::default()
-    };
-    let idle = |wall| {
-        let ask = Ask::Schedule { source: String::new(), stage: None, at: at(wall).wall };
-        let command = Command { door: Door::SoftwareUpdate, asker: String::new(), ask };
-        step(&staged(), Input::Command(command), &rules, at(wall)).unwrap().next
-    };
-    assert!(idle("2026-01-09T05:00:00Z").phase.job().is_none());
-    assert!(idle("2026-01-09T03:00:00Z").phase.job().is_some(), "what runs is not stopped");
+fn what_waits_for_its_hour_is_cancelled_and_stays_ready() {
+    let rules = Rules { window: Window::parse("02:00-04:00"), ..builtin() };
+    let now = at("2026-01-09T05:00:00Z");
+    let next = step(&staged(), Input::Command(cancel()), &rules, now).unwrap().next;
+    assert!(matches!(&next.phase, Phase::Staged(Stop { job: None, .. })), "{next:?}");
 }
 
 #[test]

@@ -27,6 +27,7 @@ pub(crate) struct Bench {
     /// What the steps wanted done, the oldest first.
     pub(crate) effects: Vec<Effect>,
     memo: Memo,
+    step: u64,
     born: u128,
 }
 
@@ -52,6 +53,7 @@ impl Bench {
             connected: false,
             effects: vec![],
             memo: Memo::default(),
+            step: 0,
             born: 100,
         }
     }
@@ -66,6 +68,7 @@ impl Bench {
         Site {
             about: &self.about,
             state: &self.update,
+            step: self.step,
             memo: &self.memo,
             progress: &NO_PROGRESS,
             endpoints,
@@ -127,6 +130,7 @@ impl Bench {
                 let refusal = match update::step(&self.update, input, &rules, Self::now()) {
                     Ok(step) => {
                         self.update = step.next;
+                        self.step += 1;
                         None
                     }
                     Err(refusal) => Some(refusal),

@@ -34,13 +34,14 @@ fn an_envelope_and_a_payload_beside_it_are_fetched() {
 }
 
 #[test]
-fn an_empty_url_means_the_built_in_one_and_only_its_host_is_allowed() {
+fn without_a_list_only_the_host_of_the_built_in_url_is_allowed() {
     let nginx = Nginx::start("");
     nginx.put("release.suit", b"envelope");
     let builtin_url = nginx.base.join("release.suit").unwrap().to_string();
+    let builtin = builtin_url.clone();
     let settings = Settings { allow_hosts: vec![], builtin_url, ..settings(&nginx.certs.ca) };
     let fetcher = Fetcher::new(settings).unwrap();
-    assert_eq!(fetcher.envelope("", &Cancel::new()).unwrap().bytes, b"envelope");
+    assert_eq!(fetcher.envelope(&builtin, &Cancel::new()).unwrap().bytes, b"envelope");
     let by_address = fetcher.envelope("https://127.0.0.1/release.suit", &Cancel::new());
     assert!(matches!(by_address, Err(Error::HostNotAllowed(_))));
 }

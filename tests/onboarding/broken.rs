@@ -321,7 +321,7 @@ fn the_owner_reads_who_ordered_what_and_others_do_not() {
     };
     for words in [
         ["an order was taken", "upgrade from 'https://localhost:1/taken' at 2100-01-01T00:00:00Z"],
-        ["an order was refused: updatetime", "https://localhost:1/late"],
+        ["an order was refused: the time", "https://localhost:1/late"],
         ["an order was refused: ", "swupdateaction"],
         ["Access Denied", "ProvisioningStatus"],
         ["Access Denied", "AuditLog"],

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use freshen::package::Digest;
 use freshen::update::{
-    Ask, Command, Door, NOW_TOLERANCE, Outcome, Phase, Stage, State, Task, WorkId, next_wake,
+    Command, Entry, FailureKind, Fate, JobId, NOW_TOLERANCE, Order, Outcome, Phase, Replaces,
+    Stage, State, Task, WorkId, next_wake,
 };
 
-use super::world::{Health, Release, World};
+use super::world::{DOORS, Health, Release, World};
 
 /// What an observer remembers.
 #[derive(Default)]
@@ -20,13 +21,19 @@ pub(crate) struct Memory {
     /// Starts of each trial since it was switched to.
     trials: BTreeMap<Digest, u32>,
     scheduled_starts: u64,
-    cancelled_or_replaced: bool,
+    /// The engine was told to forget everything.
+    reset: bool,
+    /// The last order.
+    replacing: Option<Order>,
 }
 
 impl Memory {
     /// A command is on its way; the answer may be lost in a power cut.
     pub(crate) fn asked(&mut self, command: &Command) {
-        self.cancelled_or_replaced |= !matches!(command.ask, Ask::Start(_));
+        self.reset |= *command == Command::Reset;
+        if let Command::Order(order) = command {
+            self.replacing = Some(order.clone());
+        }
     }
 
     /// An answer left the device.
@@ -35,13 +42,27 @@ impl Memory {
             return;
         }
         let disk = disk.expect("an answer rests on a state on disk");
-        match &command.ask {
-            Ask::Schedule { source, at, .. } => {
-                assert_eq!(&disk.order.source, source, "what was answered is on disk");
-                assert_eq!(&disk.order.at, at, "what was answered is on disk");
+        match command {
+            Command::Order(order) => {
+                let entry = disk.journal.iter().rev().find(|entry| entry.origin == order.origin);
+                let same = disk.phase.job().is_some_and(|job| job.stage == order.stage);
+                assert!(same || entry.is_some_and(|entry| entry.source == order.source));
+                if let Some(at) = order.at {
+                    let standing = disk.standing(&order.origin.door).unwrap();
+                    assert_eq!(standing.source, order.source, "what was answered is on disk");
+                    assert_eq!(standing.at, at, "what was answered is on disk");
+                }
             }
-            Ask::Reset => assert!(disk.order.source.is_empty() && !disk.order.waiting),
-            Ask::Start(_) => {}
+            Command::Cancel(cancel) => {
+                let own = |job: JobId| cancel.job.is_none_or(|only| only == job);
+                let door = &cancel.origin.door;
+                let runs = disk.phase.job().filter(|job| job.origin.door == *door);
+                assert!(!runs.is_some_and(|job| own(job.id)), "what was cancelled does not run");
+                let waits = disk.standing(door).filter(|standing| standing.waiting);
+                assert!(!waits.is_some_and(|order| own(order.id)), "nor does it wait");
+            }
+            Command::Discard(_) => assert_eq!(disk.phase, Phase::Idle),
+            Command::Reset => assert!(disk.orders.is_empty() && disk.journal.is_empty()),
         }
     }
 
@@ -65,12 +86,16 @@ impl Memory {
         if let Task::Try(package) = task {
             *self.trials.entry(*package).or_default() += 1;
         }
-        if let (Phase::Checking(checking), Door::SoftwareUpdate) =
-            (&disk.phase, disk.phase.job().map_or(Door::ProvisioningStatus, |job| job.door))
+        if let (Phase::Checking(checking), Task::Check { .. }) = (&disk.phase, task)
             && checking.job.restarts == 0
         {
-            assert!(disk.order.at <= wall + NOW_TOLERANCE, "no order begins before its time");
-            self.scheduled_starts += 1;
+            let entry = disk.entry(checking.job.id).expect("every job's order is remembered");
+            assert_eq!(entry.fate, Fate::Running);
+            assert_eq!(entry.origin, checking.job.origin, "it is done under that door's name");
+            if let Some(at) = entry.at {
+                assert!(at <= wall + NOW_TOLERANCE, "no order begins before its time");
+                self.scheduled_starts += 1;
+            }
         }
     }
 
@@ -118,22 +143,59 @@ impl World {
         }
     }
 
+    /// No order is lost, forgotten while it lives, or carried out twice; each end has a reason.
+    fn check_orders(&mut self, last: &State, state: &State) {
+        assert!(state.journal.len() <= State::JOURNAL_MAX && state.orders.len() <= DOORS.len());
+        let running: Vec<JobId> = state
+            .journal
+            .iter()
+            .filter(|entry| entry.fate == Fate::Running)
+            .map(|entry| entry.id)
+            .collect();
+        let job = state.phase.job().map(|job| job.id);
+        let untold = matches!(state.phase, Phase::RollingBack { failure: None, .. });
+        assert!(untold || running == Vec::from_iter(job), "{running:?} is told, {job:?} runs");
+        for standing in state.waiting() {
+            let fate = state.entry(standing.id).map(|entry| &entry.fate);
+            assert_eq!(fate, Some(&Fate::Waiting), "what waits is told to wait");
+        }
+        if self.memory.reset {
+            return;
+        }
+        for before in &last.journal {
+            let after = state.entry(before.id);
+            match (&before.fate, after) {
+                (fate, None) => assert!(fate.has_ended(), "{before:?} is forgotten"),
+                (Fate::Ended { .. }, Some(after)) => assert_eq!(before, after, "what ended ended"),
+                (_, Some(after)) => self.check_end(after),
+            }
+        }
+    }
+
+    fn check_end(&mut self, entry: &Entry) {
+        let Fate::Ended { outcome, .. } = &entry.fate else { return };
+        let Outcome::Failed(failure) = outcome else { return };
+        match failure.kind {
+            FailureKind::Cancelled => self.seen.cancels += 1,
+            FailureKind::Late => self.seen.late += 1,
+            FailureKind::Replaced => {
+                self.seen.replaced += 1;
+                let by = self.memory.replacing.as_ref().expect("somebody ordered something else");
+                let same = by.origin.is_same_person(&entry.origin);
+                assert!(same || by.replaces == Replaces::Anyones, "{by:?} ends {entry:?}");
+                assert_eq!(by.origin.door, entry.origin.door, "doors keep their own orders");
+            }
+            _ => {}
+        }
+    }
+
     fn check_history(&mut self) {
         let Some(state) = self.disk.borrow().state.clone() else { return };
         let floor = state.floor.map_or(0, |floor| floor.sequence);
         assert!(floor >= self.memory.floor, "the floor never sinks");
         self.memory.floor = floor;
-        if let Some(last) = &self.memory.last {
-            let begun = state.works != last.works
-                || state.outcome != last.outcome
-                || state.phase.job().is_some();
-            if last.order.waiting && !state.order.waiting {
-                let in_time = last.order.at <= self.wall && begun;
-                assert!(
-                    in_time || self.memory.cancelled_or_replaced,
-                    "a waiting order is not lost"
-                );
-            }
+        if let Some(last) = self.memory.last.take() {
+            self.check_orders(&last, &state);
             if last.phase.job().is_some() && state.phase.job().is_none() {
                 match &state.outcome {
                     Outcome::Failed(_) => self.seen.failures += 1,
@@ -153,7 +215,8 @@ impl World {
         if !matches!(state.phase, Phase::Trial { .. }) {
             self.memory.trials.clear();
         }
-        self.memory.cancelled_or_replaced = false;
+        self.memory.reset = false;
+        self.memory.replacing = None;
         self.seen.scheduled_starts = self.memory.scheduled_starts;
         self.memory.last = Some(state);
     }

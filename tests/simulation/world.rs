@@ -9,10 +9,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use freshen::clock::{Instant, Now};
 use freshen::device::{Commit, Keeper, Rejected};
 use freshen::package::Digest;
+use freshen::source;
 use freshen::store;
 use freshen::update::{
-    Ask, Command, Door, Effect, Failure, FailureKind, Input, Offer, Phase, Report, Rules, Stage,
-    State, Task, WorkId, next_wake,
+    Cancel, Command, Door, Effect, Expected, Failure, FailureKind, Input, Offer, Order, Origin,
+    Phase, Replaces, Report, Rules, Stage, State, Task, Unusable, WorkId, next_wake,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -87,6 +88,9 @@ pub(crate) struct Seen {
     pub failures: u64,
     pub scheduled_starts: u64,
     pub resets: u64,
+    pub cancels: u64,
+    pub late: u64,
+    pub replaced: u64,
 }
 
 pub(crate) struct World {
@@ -134,6 +138,10 @@ fn burn(fuse: &mut Option<u64>) -> bool {
     }
 }
 
+/// The doors of this world. Two principals share the first.
+pub(crate) const DOORS: [Door; 2] = [Door::named("left"), Door::named("right")];
+const PRINCIPALS: [(usize, &str); 3] = [(0, "alice"), (0, "bob"), (1, "carol")];
+
 const URLS: [&str; 4] = ["https://v/a", "https://v/b", "https://v/bad", ""];
 
 impl World {
@@ -151,7 +159,14 @@ impl World {
             rng: ChaCha8Rng::seed_from_u64(seed),
             wall: made,
             mono: Instant::ZERO,
-            rules: Rules::default(),
+            rules: Rules {
+                sources: source::Policy {
+                    hosts: vec!["v".into()],
+                    schemes: vec!["https".into()],
+                    ..source::Policy::default()
+                },
+                ..Rules::default()
+            },
             disk: Rc::new(RefCell::new(disk)),
             device: None,
             releases: BTreeMap::new(),
@@ -197,6 +212,7 @@ impl World {
         let version = format!("{sequence}.0-{health:?}");
         let offer = Offer {
             package: digest,
+            envelope: Some(digest),
             sequence,
             version,
             size: 1000,
@@ -219,13 +235,15 @@ impl World {
         }
         match self.below(16) {
             0..3 => self.schedule_something(),
-            3..5 => {
-                let stage = self.some_stage();
-                self.command(Door::ProvisioningStatus, Ask::Start(stage));
-            }
+            3 => self.order_something(None),
+            4 => self.cancel_something(),
             5 if self.chance(4) => {
                 self.seen.resets += 1;
-                self.command(Door::ProvisioningStatus, Ask::Reset);
+                self.command(Command::Reset);
+            }
+            5 if self.chance(4) => {
+                let origin = self.somebody();
+                self.command(Command::Discard(origin));
             }
             6 => {
                 let hours = self.below(48) as i64 - 24;
@@ -275,30 +293,63 @@ impl World {
         [Stage::Check, Stage::Validate, Stage::Upgrade, Stage::Upgrade][self.below(4) as usize]
     }
 
+    fn somebody(&mut self) -> Origin {
+        let (door, principal) = PRINCIPALS[self.below(3) as usize];
+        Origin::new(DOORS[door].clone(), principal, "")
+    }
+
     fn schedule_something(&mut self) {
-        let source = URLS[self.below(4) as usize].to_owned();
-        let stage = if self.chance(5) { None } else { Some(self.some_stage()) };
         let seconds = [0, 3, 60, 3600, -60][self.below(5) as usize];
-        let at = self.wall + TimeDelta::seconds(seconds);
-        self.command(Door::SoftwareUpdate, Ask::Schedule { source, stage, at });
+        self.order_something(Some(self.wall + TimeDelta::seconds(seconds)));
+    }
+
+    fn order_something(&mut self, at: Option<DateTime<Utc>>) {
+        let source = URLS[self.below(4) as usize].to_owned();
+        let version = self.releases.get(&source).map(|release| release.offer.version.clone());
+        let order = Order {
+            origin: self.somebody(),
+            source,
+            stage: self.some_stage(),
+            at,
+            expected: Expected { version: version.filter(|_| self.chance(3)), digest: None },
+            replaces: if self.chance(4) { Replaces::Anyones } else { Replaces::Own },
+            unusable: if self.chance(2) { Unusable::Refuse } else { Unusable::Fail },
+        };
+        self.command(Command::Order(order));
+    }
+
+    fn cancel_something(&mut self) {
+        let origin = self.somebody();
+        let job = self
+            .disk
+            .borrow()
+            .state
+            .as_ref()
+            .and_then(|state| state.journal.last().map(|entry| entry.id));
+        let job = job.filter(|_| self.chance(3));
+        self.command(Command::Cancel(Cancel { origin, job, draft: None }));
     }
 
     /// One upgrade on a sunny day (but for the fuse).
     pub(crate) fn upgrade_once(&mut self) {
         self.publish("https://v/b", 5, Health::Good);
-        let source = "https://v/b".to_owned();
-        let at = self.wall;
-        let ask = Ask::Schedule { source, stage: Some(Stage::Upgrade), at };
-        self.command(Door::SoftwareUpdate, ask);
+        self.command(Command::Order(Order {
+            origin: Origin::new(DOORS[0].clone(), "alice", ""),
+            source: "https://v/b".to_owned(),
+            stage: Stage::Upgrade,
+            at: Some(self.wall),
+            expected: Expected::default(),
+            replaces: Replaces::Own,
+            unusable: Unusable::Refuse,
+        }));
         for _ in 0..60 {
             self.advance();
             self.check();
         }
     }
 
-    pub(crate) fn command(&mut self, door: Door, ask: Ask) {
-        self.note(format!("asked: {ask:?}"));
-        let command = Command { door, asker: "client".into(), ask };
+    pub(crate) fn command(&mut self, command: Command) {
+        self.note(format!("asked: {command:?}"));
         self.memory.asked(&command);
         self.input(Input::Command(command.clone()), |world, taken| {
             world.memory.answered(&command, taken, world.disk.borrow().state.as_ref());
@@ -343,9 +394,9 @@ impl World {
                 answer(self, false);
                 Ok(())
             }
-            Ok(effects) => {
+            Ok(taken) => {
                 answer(self, true);
-                self.carry_out(&mut device, effects)
+                self.carry_out(&mut device, taken.effects)
             }
         };
         match ended {
@@ -498,7 +549,7 @@ impl World {
         self.note(format!("power on in {}", state.phase.name()));
         let ledger = SimulatedLedger { disk: self.disk.clone(), fuse: self.shared_fuse.clone() };
         *self.shared_fuse.borrow_mut() = self.fuse;
-        let resumed = Keeper::resume(ledger, &state, &self.rules);
+        let resumed = Keeper::resume(ledger, &state, &self.rules, self.now());
         self.fuse = *self.shared_fuse.borrow();
         match resumed {
             Ok((keeper, effects)) => {
@@ -538,6 +589,9 @@ impl Seen {
         self.failures += other.failures;
         self.scheduled_starts += other.scheduled_starts;
         self.resets += other.resets;
+        self.cancels += other.cancels;
+        self.late += other.late;
+        self.replaced += other.replaced;
     }
 
     /// Whether each kind of thing happened often enough.
@@ -550,8 +604,12 @@ impl Seen {
             self.failures,
             self.scheduled_starts,
             self.resets,
+            self.cancels,
+            self.replaced,
         ]
         .iter()
         .all(|count| *count > seeds / 20)
+            // Two doors, a long job and an hour on top: that is rarer.
+            && self.late > seeds / 100
     }
 }

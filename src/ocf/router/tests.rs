@@ -6,9 +6,9 @@ use uuid::Uuid;
 use super::*;
 use crate::clock::Instant;
 use crate::clock::Now;
+use crate::ocf::memo::Memo;
 use crate::ocf::security::Security;
 use crate::ocf::site::{About, NO_PROGRESS};
-use crate::ocf::softwareupdate::Memo;
 use crate::update::State;
 use crate::update::{Rules, step};
 
@@ -20,6 +20,7 @@ struct Bench {
     security: Option<Security>,
     rules: security::Rules,
     memo: Memo,
+    step: u64,
 }
 
 impl Bench {
@@ -45,6 +46,7 @@ impl Bench {
             security: None,
             rules: security::Rules::default(),
             memo: Memo::default(),
+            step: 0,
         }
     }
 
@@ -52,6 +54,7 @@ impl Bench {
         Site {
             about: &self.about,
             state: &self.state,
+            step: self.step,
             memo: &self.memo,
             progress: &NO_PROGRESS,
             endpoints: &self.endpoints,
@@ -86,13 +89,24 @@ impl Bench {
                 let input = crate::update::Input::Command(command);
                 match step(&self.state, input, &Rules::default(), site.now) {
                     Ok(step) => {
-                        let site = Site { state: &step.next, ..site };
+                        let site = Site { state: &step.next, step: u64::MAX, ..site };
                         Some(pending.done(&site, None))
                     }
                     Err(refusal) => Some(pending.done(&site, Some(&refusal))),
                 }
             }
         }
+    }
+
+    /// As the device's loop does: the next request sees what this one has changed.
+    fn take(&mut self, request: Request) {
+        let site = self.site();
+        let answer = answer(&site, &Subject::Anonymous, Reception::Unicast, request);
+        let Answer::Order(command, _) = answer else { panic!("{answer:?}") };
+        let input = crate::update::Input::Command(command);
+        let next = step(&self.state, input, &Rules::default(), site.now).unwrap().next;
+        self.state = next;
+        self.step += 1;
     }
 
     fn code(&self, request: Request) -> Code {
@@ -224,26 +238,48 @@ fn a_time_in_the_past_is_refused_with_the_devices_own() {
 }
 
 #[test]
-fn a_second_order_is_taken_when_it_is_the_same_and_conflicts_when_it_is_not() {
+fn a_second_order_is_taken_when_it_is_the_same_and_finds_the_device_busy_when_it_is_not() {
     let mut bench = Bench::new();
-    bench.state.order.source = "https://v/a".into();
-    let command = Command {
-        door: Door::ProvisioningStatus,
-        asker: String::new(),
-        ask: Ask::Start(crate::update::Stage::Upgrade),
-    };
-    let input = crate::update::Input::Command(command);
-    bench.state = step(&bench.state, input, &Rules::default(), bench.site().now).unwrap().next;
-    let tm = |bits| post("/oic/sec/pstat", cbor!({"tm" => bits}).unwrap());
-    assert_eq!(bench.code(tm(128)), Code::CHANGED);
-    assert_eq!(bench.code(tm(256)), Code::CONFLICT);
+    let now = "2026-02-01T00:00:00Z";
     let order = |source: &str, action: &str, time: &str| {
         cbor!({"purl" => source, "swupdateaction" => action, "updatetime" => time}).unwrap()
     };
-    let now = "2026-02-01T00:00:00Z";
+    bench.take(post(SWU, order("https://v/a", "upgrade", now)));
+    let tm = |bits| post("/oic/sec/pstat", cbor!({"tm" => bits}).unwrap());
+    assert_eq!(bench.code(tm(128)), Code::CHANGED);
+    assert_eq!(bench.code(tm(256)), Code::SERVICE_UNAVAILABLE);
     assert_eq!(bench.code(post(SWU, order("https://v/a", "upgrade", now))), Code::CHANGED);
-    assert_eq!(bench.code(post(SWU, order("https://v/a", "isac", now))), Code::CONFLICT);
-    assert_eq!(bench.code(post(SWU, order("https://v/b", "upgrade", now))), Code::CONFLICT);
+    assert_eq!(bench.code(post(SWU, order("https://v/a", "isac", now))), Code::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        bench.code(post(SWU, order("https://v/b", "upgrade", now))),
+        Code::SERVICE_UNAVAILABLE
+    );
+}
+
+#[test]
+fn what_is_remembered_is_what_would_be_made() {
+    let mut bench = Bench::new();
+    let shown = |bench: &Bench| {
+        ["/updatestatus", SWU, "/oic/sec/pstat"].map(|path| value(&bench.ask(get(path)).unwrap()))
+    };
+    let fresh = |bench: &mut Bench| {
+        let remembered = [shown(bench), shown(bench)];
+        bench.memo = Memo::default();
+        assert_eq!(remembered, [shown(bench), shown(bench)]);
+        remembered[0].clone()
+    };
+    let before = fresh(&mut bench);
+    let order =
+        cbor!({"purl" => "https://v/a", "swupdateaction" => "upgrade", "updatetime" => "now"});
+    bench.take(post(SWU, order.unwrap()));
+    let after = fresh(&mut bench);
+    assert!(before[0] != after[0] && before[1] != after[1], "{before:?} {after:?}");
+    bench.security = Some(unowned());
+    let known = Subject::Known("client-1".into());
+    let pstat = |bench: &Bench| {
+        value(&bench.ask_as(&known, Reception::Unicast, get("/oic/sec/pstat")).unwrap())
+    };
+    assert_ne!(pstat(&bench), after[2], "ownership is shown as it is");
 }
 
 #[test]

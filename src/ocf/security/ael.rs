@@ -10,6 +10,7 @@ use crate::ocf::body::{self, Fault};
 use crate::ocf::representation::{Names, common};
 use crate::ocf::resource::Resource;
 use crate::ocf::time;
+use crate::update::State;
 
 /// Events kept; the oldest goes first.
 const EVENTS_MAX: usize = 64;
@@ -17,8 +18,8 @@ const EVENTS_MAX: usize = 64;
 /// Longest message or piece of information of an event, bytes.
 const TEXT_BYTES_MAX: usize = 160;
 
-/// What `maxspace` says, bytes: what [`EVENTS_MAX`] events take at most, about.
-const SPACE_BYTES_MAX: usize = EVENTS_MAX * (2 * TEXT_BYTES_MAX + 80);
+/// What `maxspace` says, bytes: what [`EVENTS_MAX`] events take at most, about, and two for each order.
+const SPACE_BYTES_MAX: usize = (EVENTS_MAX + 2 * State::JOURNAL_MAX) * (2 * TEXT_BYTES_MAX + 80);
 
 /// Every category and every priority.
 const CATEGORIES_ALL: u8 = 255;
@@ -113,8 +114,12 @@ impl Default for AuditLog {
 }
 
 impl AuditLog {
+    fn is_wanted(&self, event: &Event) -> bool {
+        event.category.bit() & self.categories != 0 && event.priority <= self.priority
+    }
+
     pub(super) fn push(&mut self, event: Event) {
-        if event.category.bit() & self.categories == 0 || event.priority > self.priority {
+        if !self.is_wanted(&event) {
             return;
         }
         if self.events.len() >= EVENTS_MAX {
@@ -154,7 +159,9 @@ fn written<S: Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S:
 }
 
 impl<'a> Representation<'a> {
-    pub(super) fn new(log: &'a AuditLog, baseline: bool) -> Self {
+    /// `orders`: what the engine's own record says of updates; it is written with the order itself, and
+    /// shown here among what is kept of the rest.
+    pub(super) fn new(log: &'a AuditLog, orders: &'a [Event], baseline: bool) -> Self {
         let (rt, r#if) = common(Resource::AuditLog, baseline);
         let shown = |event: &'a Event| Shown {
             aeid: event.category.id(),
@@ -164,14 +171,17 @@ impl<'a> Representation<'a> {
             message: &event.message,
             auxiliaryinfo: [&event.about],
         };
-        let bytes = log.events.iter().map(|event| event.message.len() + event.about.len() + 80);
+        let orders = orders.iter().filter(|event| log.is_wanted(event));
+        let mut events: Vec<&Event> = log.events.iter().chain(orders).collect();
+        events.sort_by_key(|event| event.at);
+        let bytes = events.iter().map(|event| event.message.len() + event.about.len() + 80);
         Self {
             rt,
             r#if,
             usedspace: bytes.sum(),
             maxspace: SPACE_BYTES_MAX,
             unit: "Byte",
-            events: log.events.iter().map(shown).collect(),
+            events: events.into_iter().map(shown).collect(),
             categoryfilter: log.categories,
             priorityfilter: log.priority,
         }

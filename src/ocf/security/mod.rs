@@ -83,6 +83,7 @@ pub(super) fn represented(
     resource: Resource,
     request: &Request,
     own: &[Role],
+    orders: &[Event],
     baseline: bool,
 ) -> Result<Option<Vec<u8>>, Refusal> {
     use super::body::encoded;
@@ -98,7 +99,7 @@ pub(super) fn represented(
         }
         Resource::SecurityProfile => encoded(&sp::Representation::new(baseline)),
         Resource::SecurityDomain => encoded(&sdi::Representation::new(&state.sdi, baseline)),
-        Resource::AuditLog => encoded(&ael::Representation::new(&state.ael, baseline)),
+        Resource::AuditLog => encoded(&ael::Representation::new(&state.ael, orders, baseline)),
         Resource::CertificateRequest => encoded(&csr::Representation::new(state, baseline)?),
         Resource::Roles => encoded(&roles::Representation::new(own, baseline)),
         _ => return Ok(None),

@@ -6,7 +6,7 @@ use crate::clock::{Instant, Now};
 use crate::package::{Digest, VersionMatch};
 use crate::update::*;
 
-use super::offer;
+use super::{offer, order};
 
 fn time(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
@@ -25,11 +25,7 @@ fn rules() -> Rules {
 }
 
 fn ask(state: &State, stage: Stage, now: Now) -> State {
-    let command = Command {
-        door: Door::SoftwareUpdate,
-        asker: "test".into(),
-        ask: Ask::Schedule { source: String::new(), stage: Some(stage), at: now.wall },
-    };
+    let command = Command::Order(order(stage, Some(now.wall)));
     step(state, Input::Command(command), &rules(), now).unwrap().next
 }
 
@@ -158,8 +154,7 @@ fn a_package_that_failed_its_trial_is_not_fetched_again_until_there_is_a_newer_o
     }
     assert_eq!(updated(&state, offer(5), now()).running.version, "5.0");
     // A reset forgets: the next owner begins anew.
-    let command = Command { door: Door::ProvisioningStatus, asker: "test".into(), ask: Ask::Reset };
-    let state = step(&state, Input::Command(command), &rules(), now()).unwrap().next;
+    let state = step(&state, Input::Command(Command::Reset), &rules(), now()).unwrap().next;
     assert!(matches!(find(&state, offer(4), Stage::Check, now()).phase, Phase::Available(_)));
 }
 
@@ -196,7 +191,7 @@ fn a_package_that_makes_the_device_start_anew_for_ever_is_remembered() {
     let mut state = find(&device(), offer(4), Stage::Upgrade, now());
     let rules = rules();
     for _ in 0..=rules.restarts_max {
-        state = resume(&state, &rules).next;
+        state = resume(&state, &rules, now()).next;
     }
     assert_eq!(kind(&state), Some(FailureKind::Interrupted));
     assert_eq!(state.failed.len(), 1);
@@ -226,18 +221,10 @@ fn an_approval_of_one_package_is_none_of_the_next() {
     let careful = |n| Offer { needs_approval: true, ..offer(n) };
     let state = find(&device(), careful(2), Stage::Check, now());
     let later = now().wall + TimeDelta::hours(1);
-    let command = Command {
-        door: Door::SoftwareUpdate,
-        asker: "test".into(),
-        ask: Ask::Schedule { source: String::new(), stage: Some(Stage::Upgrade), at: later },
-    };
+    let command = Command::Order(order(Stage::Upgrade, Some(later)));
     let state = step(&state, Input::Command(command), &rules(), now()).unwrap().next;
     // Before its time comes, somebody looks and finds another package.
-    let command = Command {
-        door: Door::ProvisioningStatus,
-        asker: "test".into(),
-        ask: Ask::Start(Stage::Check),
-    };
+    let command = Command::Order(order(Stage::Check, None));
     let state = step(&state, Input::Command(command), &rules(), now()).unwrap().next;
     let state = report(&state, Report::Checked(Ok(careful(3))), now());
     let due = Now { wall: later, ..now() };
