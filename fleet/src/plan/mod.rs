@@ -4,12 +4,19 @@
 //! decides is a value that others carry out.
 
 pub mod bundle;
+pub mod campaign;
 pub mod cycle;
+pub mod explain;
 pub mod failure;
 pub mod filter;
+pub mod judge;
 pub mod queue;
+pub mod rate;
 pub mod resolve;
+pub mod step;
 pub mod time;
 pub mod update;
 pub mod version;
+pub mod wave;
+pub mod window;
 pub mod words;

@@ -340,7 +340,14 @@ impl Transition<'_> {
             }
             // A write for each sign of life would be many: one in a while is enough.
             Input::Fetched | Input::Held if self.was_heard_lately() => Ok(self.same()),
-            Input::Fetched | Input::Held => Ok(self.to(State::InFlight(phase), vec![])),
+            Input::Fetched if phase == Phase::Downloading => {
+                Ok(self.to(State::InFlight(phase), vec![]))
+            }
+            Input::Held if phase == Phase::Downloaded => {
+                Ok(self.to(State::InFlight(phase), vec![]))
+            }
+            // A device that goes on to fetch what it has does not put off its end.
+            Input::Fetched | Input::Held => Ok(self.same()),
             Input::Downloaded if self.rules.mode == Mode::DownloadOnly => {
                 Ok(self.end(State::Completed))
             }
