@@ -7,7 +7,8 @@
 //! started it (systemd's `Restart=always`) starts it again when the agent ends, however it ends.
 //!
 //! It is a subcommand and no program of its own: one file to install, and it serves as the agent as
-//! well, where no slot has one. All that it calls is the standard library.
+//! well, where no slot has one. All that it calls is the standard library, and the lock that says whose the
+//! state directory is.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -18,7 +19,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::device::LAUNCHED;
+use crate::device::{Claim, LAUNCHED};
 
 /// Start the agent from the slot that runs, or bring back the slot before it
 ///
@@ -46,6 +47,9 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<()> {
     let own = std::env::current_exe().context("cannot find myself")?;
+    // Before anything is counted: a start that fails because an agent lives is no try of the new one.
+    // It ends where the agent begins, which takes its own: an agent may be a script that starts freshen.
+    let _claim = Claim::take(&args.state)?;
     loop {
         let agent = match choose(&args.state, &args.agent) {
             Ok(agent) => agent.unwrap_or_else(|| own.clone()),

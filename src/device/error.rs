@@ -1,5 +1,7 @@
 //! The error of this room.
 
+use std::path::PathBuf;
+
 use super::keeper::Rejected;
 use crate::dtls;
 use crate::fetch;
@@ -11,6 +13,17 @@ use crate::store::{self, Form};
 /// What kept a device from starting.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// Another agent lives in the state directory.
+    #[error(
+        "another agent ({holder}) has {}; end that one first, or give this one another directory \
+         with --state", directory.display()
+    )]
+    Claimed {
+        /// The directory.
+        directory: PathBuf,
+        /// Its process, in words.
+        holder: String,
+    },
     /// The state directory.
     #[error("{0}")]
     Store(#[from] store::Error),

@@ -4,6 +4,7 @@
 //! machine that knows what it means; and carries out what that machine wants done. [`Keeper::take`]
 //! is the only way to a new state, and the effects it gives are the only way to the outside.
 
+mod claim;
 mod display;
 pub mod engine;
 mod error;
@@ -24,6 +25,7 @@ mod trust;
 mod watchers;
 mod workshop;
 
+pub use claim::Claim;
 pub use error::Error;
 pub use keeper::{Commit, Keeper, Kept, Rejected, Taken};
 pub use run::run;

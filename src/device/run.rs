@@ -6,6 +6,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::claim::Claim;
 use super::engine::{Declined, Engine, Gate, Told, Woken};
 use super::error::Error;
 use super::keeper::Keeper;
@@ -45,6 +46,8 @@ pub async fn run(
     let [Ok(terminate), Ok(interrupt), Ok(button)] = &mut kinds.map(signal) else {
         return Err(Error::Start("the system gives no signals".into()));
     };
+    // Before anything is read: two agents with one record would each believe their own copy.
+    let _claim = Claim::take(directory)?;
     let mut device = Device::start(settings, directory)?;
     ready(&device.ready);
     tell_systemd(NotifyState::Ready);

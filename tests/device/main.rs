@@ -5,6 +5,7 @@
 
 mod belief;
 mod bench;
+mod claim;
 mod full;
 mod installers;
 mod kills;
