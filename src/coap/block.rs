@@ -319,8 +319,10 @@ impl Snapshots {
         hasher.finish().to_be_bytes()
     }
 
-    /// Keeps a response for the blocks after the first.
+    /// Keeps a response for the blocks after the first. It takes the place of what the same reader
+    /// began to read before.
     pub(super) fn keep(&mut self, peer: Peer, asked: Asked, snapshot: Snapshot, now: Instant) {
+        let peer = reader(peer);
         self.remove(&(peer, asked));
         let of_peer = self.per_peer.entry(peer).or_default();
         let oldest = (of_peer.len() >= SNAPSHOTS_PER_PEER_MAX).then(|| of_peer.first().copied());
@@ -343,6 +345,7 @@ impl Snapshots {
 
     /// The snapshot that this peer reads.
     pub(super) fn get(&mut self, peer: Peer, asked: Asked, now: Instant) -> Option<Snapshot> {
+        let peer = reader(peer);
         let kept = self.list.get_mut(&(peer, asked))?;
         if now - kept.place.0 >= SNAPSHOT_LIFETIME {
             self.remove(&(peer, asked));
@@ -355,6 +358,7 @@ impl Snapshots {
     }
 
     pub(super) fn drop_peer(&mut self, peer: Peer) {
+        let peer = reader(peer);
         for asked in self.per_peer.get(&peer).cloned().unwrap_or_default() {
             self.remove(&(peer, asked));
         }
@@ -376,6 +380,12 @@ impl Snapshots {
             }
         }
     }
+}
+
+/// Whoever asks a group gets the first block from another socket than the group's, and asks there for
+/// the others: a reader is who it is by whichever of our sockets it came.
+fn reader(peer: Peer) -> Peer {
+    Peer { socket: 0, ..peer }
 }
 
 fn size(snapshot: &Snapshot) -> usize {

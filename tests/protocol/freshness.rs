@@ -224,3 +224,38 @@ fn a_body_in_blocks_goes_on_although_no_answer_is_wanted() {
     let options: &[(u16, &[u8])] = &[(11, b"sink"), (27, &[0x08]), (258, &[26])];
     assert_eq!(server.ask(&message(CON, PUT, 1, &[1], options, &[1; 16])).code, 231);
 }
+
+/// A stranger reads what a group is asked for in blocks: the first comes after the question to the group, and
+/// the others from the socket that it came from. What it read there before must not be among them.
+#[test]
+fn the_blocks_after_an_answer_to_a_group_are_of_that_answer() {
+    let mut asked = 0u8;
+    let answers = move |_: &Request| {
+        asked += 1;
+        let body = vec![b'a' + asked; 300];
+        crate::pair::Reply::Now(crate::application::text(body), None)
+    };
+    let mut server = Server::with_config(careful(), answers);
+    let (mut by_group, mut by_socket) = (ALICE, ALICE);
+    (by_group.socket, by_socket.socket) = (3, 1);
+    let block = |id, number: u8| {
+        let value = [number << 4 | 2];
+        let options: [(u16, &[u8]); 2] = [(11, b"oic"), (BLOCK2, &value)];
+        message(NON, GET, id, &[id as u8], &options, &[])
+    };
+    let to_group = |id| message(NON, GET, id, &[id as u8], &[(11, b"oic")], &[]);
+    let mut id = 0;
+    for round in 1..4 {
+        let expected = b'a' + round;
+        id += 1;
+        server.send_to_group(by_group, &to_group(id));
+        let first = server.wait(Duration::from_secs(60)).remove(0);
+        assert_eq!(first.block(BLOCK2), Some((0, true, 64)), "round {round}");
+        let mut body = first.payload.clone();
+        for number in 1..5 {
+            id += 1;
+            body.extend(&server.send_from(by_socket, &block(id, number))[0].payload);
+        }
+        assert_eq!(body, vec![expected; 300], "round {round}");
+    }
+}
