@@ -153,13 +153,21 @@ impl Channel {
     pub(super) fn close(&mut self) {
         if let Some(session) = SessionId::new(self.peer.session) {
             self.endpoint.close(session, clock::now());
-            // Nobody depends on it.
-            let _ = self.flush();
+            while let Some(output) = self.endpoint.poll_output() {
+                if let Output::Datagram { bytes, .. } = output {
+                    // Nobody depends on it.
+                    let _ = self.socket.send(&bytes);
+                }
+            }
         }
     }
 
+    /// Sends, up to the next thing to know: a block that has come through a session is kept before the
+    /// next one is asked for, and so not asked for again after a power cut.
     fn flush(&mut self) -> io::Result<()> {
-        while let Some(output) = self.endpoint.poll_output() {
+        while self.told.is_empty()
+            && let Some(output) = self.endpoint.poll_output()
+        {
             match output {
                 Output::Datagram { bytes, .. } => drop(self.socket.send(&bytes)?),
                 other => self.told.push_back(other),
