@@ -214,6 +214,6 @@ mod tests {
             json!({ "id": "V\u{1b}[2J", "packages": [] }),
         ];
         let shown = table(&rows, &["id", "counts.total", "tags"]);
-        assert_eq!(shown, "ID      TOTAL  TAGS\nV1      7      a, b\nV?[2J");
+        assert_eq!(shown, "ID     TOTAL  TAGS\nV1     7      a, b\nV?[2J");
     }
 }

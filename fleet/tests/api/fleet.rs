@@ -82,7 +82,11 @@ impl Fleet {
             (server, store, url)
         });
         let agent = Agent::new_with_config(
-            Agent::config_builder().http_status_as_error(false).max_idle_connections(0).build(),
+            Agent::config_builder()
+                .http_status_as_error(false)
+                .max_idle_connections(0)
+                .timeout_await_100(Some(std::time::Duration::from_secs(60)))
+                .build(),
         );
         let client =
             |token: Option<String>| Client { agent: agent.clone(), url: url.clone(), token };
@@ -202,12 +206,16 @@ impl Client {
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
+            if body.is_some() {
+                // Who refuses without reading the body says so before it is sent.
+                request = request.header("expect", "100-continue");
+            }
             let body = body.map_or_else(SendBody::none, |body| {
                 SendBody::from_owned_reader(std::io::Cursor::new(body.to_vec()))
             });
             self.agent.run(request.body(body).unwrap())
         };
-        // Who refuses without reading the body may close before it is written: then ask again.
+        // Who refuses in the middle of the body may close before the rest is written: then ask again.
         let mut answer = ask();
         for _ in 0..9 {
             if answer.is_err() {

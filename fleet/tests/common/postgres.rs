@@ -4,46 +4,54 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
 static SERVER: OnceLock<Option<Server>> = OnceLock::new();
 static DATABASES: AtomicU32 = AtomicU32::new(0);
+
+/// Why a test is skipped.
+pub(crate) const MISSING: &str = "PostgreSQL is not installed (Debian: postgresql)";
+/// The unprivileged user and group.
+const NOBODY: u32 = 65534;
+/// How long PostgreSQL may take on a busy machine until it answers.
+const START_MAX: Duration = Duration::from_secs(120);
 
 /// A server under way.
 #[derive(Debug)]
 pub(crate) struct Server {
     dir: PathBuf,
-    user: Option<String>,
+    root: bool,
     child: Mutex<Option<Child>>,
+    /// Takes the directory away when this test program has ended, however it did.
+    _sweeper: ChildStdin,
 }
 
 /// A new database on the server of this test program; says so when there is no PostgreSQL here.
 pub(crate) fn database() -> Option<String> {
-    let server = SERVER.get_or_init(|| {
-        let server = Server::start();
-        if server.is_none() {
-            eprintln!("skipped: PostgreSQL is not installed (Debian: postgresql)");
-        }
-        server
-    });
+    let server = SERVER.get_or_init(Server::start);
+    if server.is_none() {
+        harness::skipped(MISSING);
+    }
     server.as_ref().map(Server::database)
 }
 
 impl Server {
-    /// Starts a server of its own.
+    /// Starts a server of its own; none when there is no PostgreSQL here.
     pub(crate) fn start() -> Option<Self> {
         let bin = programs()?;
-        let dir = tempfile::Builder::new().prefix("fleet-pg").tempdir().unwrap().keep();
+        // Short, as the socket in it has to be, and where an unprivileged user can get to.
+        let dir = tempfile::Builder::new().prefix("fleet-pg").tempdir_in("/tmp").unwrap().keep();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
         // PostgreSQL refuses to run as root.
         let root = is_root();
-        let user = root.then(|| "nobody".to_owned());
-        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
         if root {
-            chown(&dir, Some(65534), Some(65534)).unwrap();
+            chown(&dir, Some(NOBODY), Some(NOBODY)).unwrap();
         }
-        let server = Self { dir, user, child: Mutex::new(None) };
+        let sweeper = sweeper(&dir);
+        let server = Self { dir, root, child: Mutex::new(None), _sweeper: sweeper };
         let data = server.dir.join("data");
         let made = server
             .command(&bin.join("initdb"))
@@ -65,6 +73,9 @@ impl Server {
         let mut command = self.command(&programs().unwrap().join("postgres"));
         command.arg("-D").arg(&data).arg("-k").arg(&self.dir);
         command.args(["-c", "listen_addresses=", "-c", "shared_buffers=32MB"]);
+        // As many tests at once as there are processors, each with a pool. A server that is killed
+        // loses nothing that the kernel has: no need to wait for the disk.
+        command.args(["-c", "max_connections=500", "-c", "fsync=off"]);
         command.stderr(log.try_clone().unwrap()).stdout(log);
         // The server ends with the thread that began it: one that lives as long as this program.
         let (sender, child) = std::sync::mpsc::channel();
@@ -76,13 +87,9 @@ impl Server {
         });
         let child = child.recv().unwrap();
         *self.child.lock().unwrap() = Some(child);
-        for _ in 0..600 {
-            if self.psql("postgres", "SELECT 1").is_ok() {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        panic!("PostgreSQL does not answer: {:?}", fs::read_to_string(self.dir.join("log")));
+        let answers = || self.psql("postgres", "SELECT 1").is_ok();
+        let up = harness::within(START_MAX, answers);
+        assert!(up, "no answer: {:?}", fs::read_to_string(self.dir.join("log")));
     }
 
     /// Ends the server's process at once, as a power cut would.
@@ -114,16 +121,14 @@ impl Server {
     }
 
     fn command(&self, program: &Path) -> Command {
-        let mut command = match &self.user {
-            Some(user) => {
-                let mut command = Command::new("setpriv");
-                command.args([&format!("--reuid={user}"), "--regid=nogroup", "--clear-groups"]);
-                // Not this process's to end, but it ends when this process does.
-                command.args(["--pdeathsig", "QUIT"]).arg(program);
-                command
-            }
-            None => Command::new(program),
-        };
+        let mut command = Command::new("setpriv");
+        // It ends when the test program does, also when that is killed.
+        command.args(["--pdeathsig", "QUIT"]);
+        if self.root {
+            command.arg(format!("--reuid={NOBODY}")).arg(format!("--regid={NOBODY}"));
+            command.arg("--clear-groups");
+        }
+        command.arg(program);
         command.current_dir(&self.dir).stdin(Stdio::null()).env("LC_ALL", "C.UTF-8");
         command
     }
@@ -134,6 +139,16 @@ impl Drop for Server {
         self.kill();
         let _ = fs::remove_dir_all(&self.dir);
     }
+}
+
+/// A process that waits for the end of this one, and then removes the directory.
+fn sweeper(dir: &Path) -> ChildStdin {
+    // PostgreSQL may still be about to end when the first try is made.
+    let script = "cat; for n in 1 2 3 4 5; do rm -rf -- \"$1\" && break; sleep 1; done";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh"]).arg(dir).current_dir("/");
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap().stdin.take().expect("it was asked for")
 }
 
 fn is_root() -> bool {

@@ -85,8 +85,7 @@ async fn a_copy_of_sqlite_has_everything_while_it_is_written_to() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgresql_that_is_killed_is_away_and_then_back_with_everything() {
     let Some(server) = postgres::Server::start() else {
-        eprintln!("skipped: PostgreSQL is not installed (Debian: postgresql)");
-        return;
+        return harness::skipped(postgres::MISSING);
     };
     let store = Store::postgres(&server.database()).await.unwrap();
     suite::populate(&store).await;
