@@ -7,11 +7,11 @@
 //! there the oldest is forgotten, and nobody is refused.
 
 use std::collections::{HashMap, VecDeque, hash_map};
-use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::time::Duration;
 
 use super::codec::Kind;
-use super::random::Keyed;
+use super::random::{AsItIs, Keyed};
 use super::{Peer, Ticket};
 use crate::clock::Instant;
 
@@ -230,26 +230,6 @@ impl Shelf {
     fn push(&mut self, place: Place, bytes: usize) {
         self.queue.push_back(place);
         self.bytes += bytes;
-    }
-}
-
-/// For what needs no hash: fingerprints are keyed hashes already, and tickets are numbers of our own.
-#[derive(Debug, Default)]
-pub(super) struct AsItIsHasher(u64);
-
-pub(super) type AsItIs = BuildHasherDefault<AsItIsHasher>;
-
-impl Hasher for AsItIsHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
     }
 }
 

@@ -17,6 +17,7 @@ mod duplicates;
 mod echo;
 mod endpoint;
 mod exchange;
+mod interface;
 mod message;
 mod notify;
 mod observe;
@@ -29,9 +30,9 @@ mod stranger;
 mod timers;
 mod transfer;
 
-pub use endpoint::{
-    Call, CallError, Config, Endpoint, Memory, Notify, Output, Peer, Reception, Ticket, Topic,
-    Watcher,
+pub use endpoint::Endpoint;
+pub use interface::{
+    Call, CallError, Config, Memory, Notify, Output, Peer, Reception, Ticket, Topic, Watcher,
 };
 pub use message::{Code, Options, Request, Response, option};
 
@@ -50,10 +51,11 @@ pub mod limits {
     pub use super::echo::{
         AMPLIFICATION_MAX, ANSWER_TO_ANYBODY_BYTES, ECHO_FRESH, REACHABLE_FOR, REACHABLE_MAX,
     };
-    pub use super::endpoint::{DEFAULT_LEISURE, MEMORY_BYTES_MAX};
+    pub use super::endpoint::MEMORY_BYTES_MAX;
     pub use super::exchange::{
         ACK_RANDOM_FACTOR, ACK_TIMEOUT, LANE_WAITING_MAX, MAX_RETRANSMIT, NSTART,
     };
+    pub use super::interface::DEFAULT_LEISURE;
     pub use super::notify::REFRESH_MIN;
     pub use super::observe::{
         BURST_MAX, CONFIRM_EVERY, OBSERVER_BYTES_MAX, OBSERVERS_CLEAR_MAX, OBSERVERS_MAX,

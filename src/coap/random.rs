@@ -1,6 +1,6 @@
 //! Chance and secrets, all from one seed, so that a simulation can be repeated.
 
-use std::hash::{BuildHasher, DefaultHasher, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hasher};
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
@@ -65,5 +65,25 @@ impl BuildHasher for Keyed {
 
     fn build_hasher(&self) -> DefaultHasher {
         self.hasher.clone()
+    }
+}
+
+/// For what needs no hash: fingerprints are keyed hashes already, and tickets are numbers of our own.
+#[derive(Debug, Default)]
+pub(super) struct AsItIsHasher(u64);
+
+pub(super) type AsItIs = BuildHasherDefault<AsItIsHasher>;
+
+impl Hasher for AsItIsHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }
