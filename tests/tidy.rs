@@ -123,6 +123,32 @@ fn rust_files(dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+/// CoAP over TCP has no kinds, ids or duplicates: what it will use must not know of them.
+#[test]
+fn requests_know_nothing_of_messages() {
+    let files = [
+        "server",
+        "client",
+        "notify",
+        "observe",
+        "block",
+        "transfer",
+        "quick_server",
+        "quick_client",
+        "stranger",
+    ];
+    let apart = ["Kind", "Message", "duplicates", "endpoint", "frame"];
+    for file in files {
+        let text = fs::read_to_string(format!("src/coap/{file}.rs")).unwrap();
+        for line in text.lines() {
+            let code = line.split("//").next().unwrap();
+            let words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
+            let found = words.into_iter().find(|word| apart.contains(word));
+            assert_eq!(found, None, "src/coap/{file}.rs: {line}");
+        }
+    }
+}
+
 /// A threat without a test is a hope: every name in the last column of a table there is that of a test.
 #[test]
 fn every_test_that_the_list_of_threats_names_exists() {

@@ -1,17 +1,18 @@
 //! The client's half: from a request of ours to its answer, or to many.
 
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::block::{Block, SIZE_EXPONENT_MAX};
-use super::codec::{self, Kind, Message, Token};
+use super::codec::{self, Content, Token};
 use super::criticality;
-use super::endpoint::Endpoint;
-use super::exchange::Origin;
+use super::exchange::{Messages, Origin};
 use super::observe;
 use super::quick::Quick;
+use super::random::Keyed;
 use super::timers::{Timer, TimerKey};
 use super::transfer::{Download, DownloadStep, RESTARTS_MAX, Upload, UploadStep};
-use super::{Call, CallError, Code, Options, Output, Peer, Request, Response, option};
+use super::{Call, CallError, Code, Config, Options, Output, Peer, Request, Response, option};
 use crate::clock::Instant;
 
 /// Calls and observations of ours at once. A client that drives many devices asks a few dozen at a
@@ -25,6 +26,15 @@ pub const RESPONSE_WAIT: Duration = Duration::from_secs(247);
 /// An observation that heard nothing is renewed this long after its state went stale, at least and at
 /// most (RFC 7641 section 3.3.1).
 pub const RENEW_AFTER: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(15)];
+
+/// How a response came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carrier {
+    /// On the acknowledgement of its request, and so once.
+    Acknowledgement,
+    /// By itself; it can be rejected, and come again.
+    Itself,
+}
 
 /// A request of ours.
 #[derive(Debug)]
@@ -76,27 +86,74 @@ struct Observation {
     timer: Option<TimerKey>,
 }
 
-impl Endpoint {
+/// The client's half of an endpoint.
+#[derive(Debug)]
+pub(super) struct Client {
+    config: Config,
+    /// Names calls and tokens; never comes back.
+    serial: u64,
+    pub(super) calls: BTreeMap<Call, Asking>,
+    pub(super) tokens: HashMap<Token, Call, Keyed>,
+}
+
+impl Client {
+    pub(super) fn new(config: Config, keyed: Keyed) -> Self {
+        let tokens = HashMap::with_hasher(keyed);
+        Self { config, serial: 0, calls: BTreeMap::new(), tokens }
+    }
+
+    /// Ends all that was asked of a peer: its session has ended.
+    pub(super) fn drop_peer(&mut self, messages: &mut Messages, peer: Peer, now: Instant) {
+        let of_peer = |(call, asking): (&Call, &Asking)| (asking.peer == peer).then_some(*call);
+        let calls: Vec<Call> = self.calls.iter().filter_map(of_peer).collect();
+        for call in calls {
+            self.fail(messages, call, CallError::SessionEnded, now);
+        }
+    }
+
     /// See [`Endpoint::request`].
-    pub(super) fn ask(&mut self, peer: Peer, request: Request, now: Instant) -> Call {
+    pub(super) fn ask(
+        &mut self,
+        messages: &mut Messages,
+        peer: Peer,
+        mut request: Request,
+        now: Instant,
+    ) -> Call {
+        let call = self.new_call();
         let observes = request.options.uint(option::OBSERVE) == Some(REGISTER);
-        self.begin(peer, request, AskingKind::Whole, observes, 0, now)
+        request.options.remove(option::OBSERVE);
+        let mut asking = Asking::new(peer, request, call, AskingKind::Whole);
+        if observes {
+            let token = self.new_token(messages, call);
+            asking.observation = Some(Observation { token, newest: None, timer: None });
+        }
+        self.begin(messages, call, asking, now)
     }
 
     /// See [`Endpoint::download`].
     pub(super) fn ask_parts(
         &mut self,
+        messages: &mut Messages,
         peer: Peer,
-        request: Request,
+        mut request: Request,
         offset: usize,
         now: Instant,
     ) -> Call {
-        self.begin(peer, request, AskingKind::Parts, false, offset, now)
+        let call = self.new_call();
+        request.options.remove(option::OBSERVE);
+        let mut asking = Asking::new(peer, request, call, AskingKind::Parts);
+        if self.config.quick_downloads {
+            asking.quick = Some(Quick::new(offset, self.config.set(), now));
+        } else if offset > 0 {
+            asking.download = Some(Download::new(Code::EMPTY, &Options::default(), offset));
+        }
+        self.begin(messages, call, asking, now)
     }
 
     /// See [`Endpoint::request_multicast`].
     pub(super) fn ask_group(
         &mut self,
+        messages: &mut Messages,
         group: Peer,
         request: Request,
         collect: Duration,
@@ -107,13 +164,13 @@ impl Endpoint {
         if long || self.calls.len() >= CALLS_MAX {
             let why = "a group takes no body in blocks";
             let error = if long { CallError::Blocks(why) } else { CallError::Busy };
-            self.layer.outputs.push_back(Output::Failed { call, error });
+            messages.outputs.push_back(Output::Failed { call, error });
             return call;
         }
-        let token = self.new_token(call);
+        let token = self.new_token(messages, call);
         let tail = codec::tail(&request.options, &request.payload);
-        self.layer.non_confirmable(group, request.code, &token, &tail);
-        let timer = Some(self.layer.timers.set(now + collect, Timer::Collect(call)));
+        messages.non_confirmable(group, request.code, &token, &tail);
+        let timer = Some(messages.timers.set(now + collect, Timer::Collect(call)));
         let exchange = Some(Exchange { token, timer });
         let asking = Asking { exchange, ..Asking::new(group, request, call, AskingKind::Group) };
         self.calls.insert(call, asking);
@@ -122,33 +179,19 @@ impl Endpoint {
 
     fn begin(
         &mut self,
-        peer: Peer,
-        mut request: Request,
-        kind: AskingKind,
-        observes: bool,
-        offset: usize,
+        messages: &mut Messages,
+        call: Call,
+        mut asking: Asking,
         now: Instant,
     ) -> Call {
-        let call = self.new_call();
-        request.options.remove(option::OBSERVE);
-        let mut asking = Asking::new(peer, request, call, kind);
         asking.upload = Upload::new(asking.request.payload.len());
         asking.tag = asking.upload.map(|_| call.0 as u32);
-        if observes {
-            let token = self.new_token(call);
-            asking.observation = Some(Observation { token, newest: None, timer: None });
-        }
-        if kind == AskingKind::Parts && self.config.quick_downloads {
-            asking.quick = Some(Quick::new(offset, self.config.set(), now));
-        } else if offset > 0 {
-            asking.download = Some(Download::new(Code::EMPTY, &Options::default(), offset));
-        }
         let full = self.calls.len() >= CALLS_MAX;
         self.calls.insert(call, asking);
         if full {
-            self.fail(call, CallError::Busy, now);
+            self.fail(messages, call, CallError::Busy, now);
         } else {
-            self.send_request(call, now);
+            self.send_request(messages, call, now);
         }
         call
     }
@@ -160,16 +203,16 @@ impl Endpoint {
 
     /// Half of it counts and never comes back, as RFC 9175 section 4.2 wants it over DTLS; half is
     /// chance, against those who cannot see it (RFC 7252 section 5.3.1).
-    pub(super) fn new_token(&mut self, call: Call) -> Token {
+    pub(super) fn new_token(&mut self, messages: &mut Messages, call: Call) -> Token {
         self.serial += 1;
-        let chance = self.layer.random.u64() & 0xffff_ffff_0000_0000;
+        let chance = messages.random.u64() & 0xffff_ffff_0000_0000;
         let token = Token::new(&(chance | self.serial & 0xffff_ffff).to_be_bytes());
         self.tokens.insert(token.clone(), call);
         token
     }
 
     /// Sends what is due next: a block of our body, a request for a block of theirs, or all at once.
-    pub(super) fn send_request(&mut self, call: Call, now: Instant) {
+    pub(super) fn send_request(&mut self, messages: &mut Messages, call: Call, now: Instant) {
         let Some(asking) = self.calls.get(&call) else { return };
         let registers = asking.download.is_none() && asking.observation.is_some();
         let (options, payload) = asking.next_message(registers);
@@ -178,13 +221,13 @@ impl Endpoint {
         let registration = asking.observation.as_ref().filter(|_| registers);
         let token = match registration.map(|observation| observation.token.clone()) {
             Some(token) => token,
-            None => self.new_token(call),
+            None => self.new_token(messages, call),
         };
-        self.end_exchange(call, now);
+        self.end_exchange(messages, call, now);
         let message = (code, &token, &*tail);
-        if self.layer.confirmable(peer, Origin::Call(call), message, now).is_err() {
+        if messages.confirmable(peer, Origin::Call(call), message, now).is_err() {
             self.tokens.remove(&token);
-            self.fail(call, CallError::Busy, now);
+            self.fail(messages, call, CallError::Busy, now);
         } else if let Some(asking) = self.calls.get_mut(&call) {
             if let Some(quick) = &mut asking.quick {
                 quick.asked(token.clone(), now);
@@ -194,18 +237,30 @@ impl Endpoint {
     }
 
     /// Our request was acknowledged: now the response may take its time.
-    pub(super) fn request_acknowledged(&mut self, call: Call, now: Instant) {
+    pub(super) fn request_acknowledged(
+        &mut self,
+        messages: &mut Messages,
+        call: Call,
+        now: Instant,
+    ) {
         let Some(asking) = self.calls.get_mut(&call) else { return };
         if let Some(exchange) = &mut asking.exchange
             && exchange.timer.is_none()
         {
             let timer = Timer::Response(call);
-            exchange.timer = Some(self.layer.timers.set(now + RESPONSE_WAIT, timer));
+            exchange.timer = Some(messages.timers.set(now + RESPONSE_WAIT, timer));
         }
     }
 
-    /// A response came; `false` if nobody asked for it.
-    pub(super) fn on_response(&mut self, peer: Peer, mut message: Message, now: Instant) -> bool {
+    /// A response came; `false` if nobody asked for it, or it cannot be understood.
+    pub(super) fn on_response(
+        &mut self,
+        messages: &mut Messages,
+        peer: Peer,
+        carrier: Carrier,
+        mut message: Content,
+        now: Instant,
+    ) -> bool {
         let Some(call) = self.tokens.get(&message.token).copied() else { return false };
         let Some(asking) = self.calls.get(&call) else { return false };
         let group = asking.kind == AskingKind::Group;
@@ -213,26 +268,32 @@ impl Endpoint {
             return false;
         }
         if criticality::sift(&mut message.options, &self.config.options_known).is_err() {
-            if message.kind == Kind::Acknowledgement {
-                self.fail(call, CallError::NotUnderstood, now);
+            if carrier == Carrier::Acknowledgement {
+                self.fail(messages, call, CallError::NotUnderstood, now);
             }
             return false;
         }
         if group {
-            self.on_group_response(call, peer, message, now);
+            self.on_group_response(messages, call, peer, message, now);
         } else if asking.quick.is_some() {
-            self.end_exchange(call, now);
-            self.on_quick(call, message, now);
+            self.end_exchange(messages, call, now);
+            self.on_quick(messages, call, message, now);
         } else if asking.exchange.as_ref().is_some_and(|it| it.token == message.token) {
-            self.end_exchange(call, now);
-            self.on_exchange_response(call, message, now);
+            self.end_exchange(messages, call, now);
+            self.on_exchange_response(messages, call, message, now);
         } else {
-            self.on_notification(call, message, now);
+            self.on_notification(messages, call, message, now);
         }
         true
     }
 
-    pub(super) fn on_exchange_response(&mut self, call: Call, message: Message, now: Instant) {
+    pub(super) fn on_exchange_response(
+        &mut self,
+        messages: &mut Messages,
+        call: Call,
+        message: Content,
+        now: Instant,
+    ) {
         let Some(asking) = self.calls.get_mut(&call) else { return };
         if message.code == Code::UNAUTHORIZED
             && let Some(echo) = message.options.first(option::ECHO)
@@ -240,36 +301,48 @@ impl Endpoint {
         {
             asking.restarts += 1;
             asking.echo = Some(echo.to_vec());
-            return self.send_request(call, now);
+            return self.send_request(messages, call, now);
         }
         if let Some(upload) = &mut asking.upload {
             let length = asking.request.payload.len();
             match upload.answered(message.code, &message.options, length) {
-                UploadStep::Next => return self.send_request(call, now),
+                UploadStep::Next => return self.send_request(messages, call, now),
                 UploadStep::Restart if asking.restarts < RESTARTS_MAX => {
                     asking.restarts += 1;
-                    return self.send_request(call, now);
+                    return self.send_request(messages, call, now);
                 }
                 UploadStep::Restart | UploadStep::Answer => asking.upload = None,
             }
         }
         let registration = asking.observation.as_ref().is_some_and(|it| it.token == message.token);
         if registration {
-            self.on_registered(call, &message, now);
+            self.on_registered(messages, call, &message, now);
         }
-        self.on_body(call, message, now);
+        self.on_body(messages, call, message, now);
     }
 
     /// The answer to a registration: without Observe, or as an error, it observes nothing.
-    fn on_registered(&mut self, call: Call, message: &Message, now: Instant) {
+    fn on_registered(
+        &mut self,
+        messages: &mut Messages,
+        call: Call,
+        message: &Content,
+        now: Instant,
+    ) {
         let sequence = message.options.uint(option::OBSERVE);
         match sequence.filter(|_| message.code.is_success()) {
-            Some(sequence) => self.heard(call, sequence, &message.options, now),
-            None => self.end_observation(call),
+            Some(sequence) => self.heard(messages, call, sequence, &message.options, now),
+            None => self.end_observation(messages, call),
         }
     }
 
-    fn on_notification(&mut self, call: Call, message: Message, now: Instant) {
+    fn on_notification(
+        &mut self,
+        messages: &mut Messages,
+        call: Call,
+        message: Content,
+        now: Instant,
+    ) {
         let Some(asking) = self.calls.get_mut(&call) else { return };
         let Some(observation) = &mut asking.observation else { return };
         let sequence = message.options.uint(option::OBSERVE);
@@ -281,57 +354,66 @@ impl Endpoint {
                 {
                     return;
                 }
-                self.heard(call, sequence, &message.options, now);
+                self.heard(messages, call, sequence, &message.options, now);
             }
-            None => self.end_observation(call),
+            None => self.end_observation(messages, call),
         }
         // What was being read is older than this.
-        self.end_exchange(call, now);
+        self.end_exchange(messages, call, now);
         if let Some(asking) = self.calls.get_mut(&call) {
             (asking.download, asking.restarts) = (None, 0);
         }
-        self.on_body(call, message, now);
+        self.on_body(messages, call, message, now);
     }
 
     /// Notes what is newest, and when to ask again if nothing more is heard.
-    fn heard(&mut self, call: Call, sequence: u32, options: &Options, now: Instant) {
+    fn heard(
+        &mut self,
+        messages: &mut Messages,
+        call: Call,
+        sequence: u32,
+        options: &Options,
+        now: Instant,
+    ) {
         let Some(asking) = self.calls.get_mut(&call) else { return };
         let Some(observation) = &mut asking.observation else { return };
         observation.newest = Some((sequence, now));
         if let Some(timer) = observation.timer.take() {
-            self.layer.timers.stop(timer);
+            messages.timers.stop(timer);
         }
         let fresh = Duration::from_secs(options.uint(option::MAX_AGE).unwrap_or(60).into());
-        let slack = RENEW_AFTER[0] + self.layer.random.up_to(RENEW_AFTER[1] - RENEW_AFTER[0]);
-        let timer = self.layer.timers.set(now + fresh + slack, Timer::Stale(call));
+        let slack = RENEW_AFTER[0] + messages.random.up_to(RENEW_AFTER[1] - RENEW_AFTER[0]);
+        let timer = messages.timers.set(now + fresh + slack, Timer::Stale(call));
         observation.timer = Some(timer);
     }
 
     /// Nothing was heard for longer than the state is fresh: register once more, under the same token
     /// (RFC 7641 section 3.3.1).
-    pub(super) fn renew(&mut self, call: Call, now: Instant) {
+    pub(super) fn renew(&mut self, messages: &mut Messages, call: Call, now: Instant) {
         let Some(asking) = self.calls.get_mut(&call) else { return };
         let Some(observation) = &mut asking.observation else { return };
         if let Some(timer) = observation.timer.take() {
-            self.layer.timers.stop(timer);
+            messages.timers.stop(timer);
         }
         if asking.exchange.is_none() {
             asking.rewind();
-            self.send_request(call, now);
+            self.send_request(messages, call, now);
         }
     }
 
     /// Takes the body of a response, or its first or next block.
-    fn on_body(&mut self, call: Call, message: Message, now: Instant) {
+    fn on_body(&mut self, messages: &mut Messages, call: Call, message: Content, now: Instant) {
         let Some(asking) = self.calls.get_mut(&call) else { return };
-        let Message { code, options, payload, .. } = message;
+        let Content { code, options, payload, .. } = message;
         let block = match Block::read(&options, option::BLOCK2) {
             Ok(block) => block.filter(|_| code.is_success()),
-            Err(_) => return self.fail(call, CallError::Blocks("block size exponent 7"), now),
+            Err(_) => {
+                return self.fail(messages, call, CallError::Blocks("block size exponent 7"), now);
+            }
         };
         let Some(block) = block else {
             asking.download = None;
-            return self.deliver(call, Response { code, options, payload }, now);
+            return self.deliver(messages, call, Response { code, options, payload }, now);
         };
         let first = block.number == 0;
         let fresh = asking.download.as_ref().is_none_or(|it| first || it.code == Code::EMPTY);
@@ -345,15 +427,15 @@ impl Endpoint {
         match download.take(block, &options, &payload, bytes_max) {
             DownloadStep::Next => {
                 // The server works on the next block while the caller keeps this one.
-                self.send_request(call, now);
-                self.hand_on_part(call);
+                self.send_request(messages, call, now);
+                self.hand_on_part(messages, call);
             }
             DownloadStep::Whole => {
-                self.hand_on_part(call);
+                self.hand_on_part(messages, call);
                 let download = self.calls.get_mut(&call).and_then(|it| it.download.take());
                 let Some(download) = download else { return };
                 let Download { code, options, body, .. } = download;
-                self.deliver(call, Response { code, options, payload: body }, now);
+                self.deliver(messages, call, Response { code, options, payload: body }, now);
             }
             // Asking anew for the result of a change would change once more.
             DownloadStep::Restart
@@ -361,17 +443,17 @@ impl Endpoint {
             {
                 asking.restarts += 1;
                 asking.rewind();
-                self.send_request(call, now);
+                self.send_request(messages, call, now);
             }
             DownloadStep::Restart => {
-                self.fail(call, CallError::Blocks("it changes while it is read"), now);
+                self.fail(messages, call, CallError::Blocks("it changes while it is read"), now);
             }
-            DownloadStep::Broken(why) => self.fail(call, CallError::Blocks(why), now),
+            DownloadStep::Broken(why) => self.fail(messages, call, CallError::Blocks(why), now),
         }
     }
 
     /// Hands on what has come of a body that the caller takes in parts.
-    fn hand_on_part(&mut self, call: Call) {
+    fn hand_on_part(&mut self, messages: &mut Messages, call: Call) {
         let Some(asking) = self.calls.get_mut(&call) else { return };
         if asking.kind != AskingKind::Parts {
             return;
@@ -380,38 +462,51 @@ impl Endpoint {
         let (offset, bytes) = (download.taken as u64, std::mem::take(&mut download.body));
         download.taken += bytes.len();
         let size = download.size().map(u64::from);
-        self.layer.outputs.push_back(Output::Part { call, peer: asking.peer, offset, bytes, size });
+        messages.outputs.push_back(Output::Part { call, peer: asking.peer, offset, bytes, size });
     }
 
     /// Hands a whole response to the caller.
-    pub(super) fn deliver(&mut self, call: Call, mut response: Response, now: Instant) {
+    pub(super) fn deliver(
+        &mut self,
+        messages: &mut Messages,
+        call: Call,
+        mut response: Response,
+        now: Instant,
+    ) {
         response.options.remove(option::BLOCK1);
         response.options.remove(option::BLOCK2);
         let Some(asking) = self.calls.get(&call) else { return };
         let (kind, peer, reports_as) = (asking.kind, asking.peer, asking.reports_as);
         let more = asking.observation.is_some() || reports_as != call;
         if asking.observation.is_none() {
-            self.forget_call(call, now);
+            self.forget_call(messages, call, now);
         }
         let wanted = reports_as == call || self.calls.contains_key(&reports_as);
         if kind == AskingKind::Parts && response.code.is_success() && !response.payload.is_empty() {
             let (offset, bytes) = (0, std::mem::take(&mut response.payload));
             let size = Some(bytes.len() as u64);
-            self.layer.outputs.push_back(Output::Part { call, peer, offset, bytes, size });
+            messages.outputs.push_back(Output::Part { call, peer, offset, bytes, size });
         }
         if wanted && kind != AskingKind::Forgotten {
             let output = Output::Response { call: reports_as, peer, response, more };
-            self.layer.outputs.push_back(output);
+            messages.outputs.push_back(output);
         }
     }
 
     /// One of a group answers. If its answer goes on, the rest is asked of it alone.
-    fn on_group_response(&mut self, call: Call, peer: Peer, message: Message, now: Instant) {
+    fn on_group_response(
+        &mut self,
+        messages: &mut Messages,
+        call: Call,
+        peer: Peer,
+        message: Content,
+        now: Instant,
+    ) {
         let block = Block::read(&message.options, option::BLOCK2).ok().flatten();
         if !block.is_some_and(|block| block.more && block.number == 0) {
-            let Message { code, options, payload, .. } = message;
+            let Content { code, options, payload, .. } = message;
             let response = Response { code, options, payload };
-            self.layer.outputs.push_back(Output::Response { call, peer, response, more: true });
+            messages.outputs.push_back(Output::Response { call, peer, response, more: true });
             return;
         }
         let Some(asking) = self.calls.get(&call) else { return };
@@ -422,27 +517,40 @@ impl Endpoint {
         let rest = self.new_call();
         let asking = Asking::new(peer, request, call, AskingKind::Whole);
         self.calls.insert(rest, asking);
-        self.on_body(rest, message, now);
+        self.on_body(messages, rest, message, now);
     }
 
     /// Ends a call without an answer.
-    pub(super) fn fail(&mut self, call: Call, error: CallError, now: Instant) {
-        let Some(asking) = self.forget_call(call, now) else { return };
+    pub(super) fn fail(
+        &mut self,
+        messages: &mut Messages,
+        call: Call,
+        error: CallError,
+        now: Instant,
+    ) {
+        let Some(asking) = self.forget_call(messages, call, now) else { return };
         if asking.kind != AskingKind::Forgotten && asking.reports_as == call {
-            self.layer.outputs.push_back(Output::Failed { call, error });
+            messages.outputs.push_back(Output::Failed { call, error });
         }
     }
 
     /// See [`Endpoint::cancel`].
-    pub(super) fn abandon(&mut self, call: Call, now: Instant) {
-        let Some(asking) = self.forget_call(call, now) else { return };
+    pub(super) fn abandon(&mut self, messages: &mut Messages, call: Call, now: Instant) {
+        let Some(asking) = self.forget_call(messages, call, now) else { return };
         let Some(observation) = asking.observation else { return };
-        self.deregister(asking.peer, asking.request, observation.token, now);
+        self.deregister(messages, asking.peer, asking.request, observation.token, now);
     }
 
     /// Tells the server that nobody observes any more (RFC 7641 section 3.6).
     /// A request of several blocks is not worth that: the next notification will be reset.
-    fn deregister(&mut self, peer: Peer, mut request: Request, token: Token, now: Instant) {
+    fn deregister(
+        &mut self,
+        messages: &mut Messages,
+        peer: Peer,
+        mut request: Request,
+        token: Token,
+        now: Instant,
+    ) {
         if request.payload.len() > BLOCK_BYTES_MAX {
             return;
         }
@@ -450,7 +558,7 @@ impl Endpoint {
         request.options.set_uint(option::OBSERVE, DEREGISTER);
         let tail = codec::tail(&request.options, &request.payload);
         let message = (request.code, &token, &*tail);
-        if self.layer.confirmable(peer, Origin::Call(call), message, now).is_ok() {
+        if messages.confirmable(peer, Origin::Call(call), message, now).is_ok() {
             self.tokens.insert(token.clone(), call);
             let exchange = Some(Exchange { token, timer: None });
             let asking = Asking::new(peer, request, call, AskingKind::Forgotten);
@@ -459,35 +567,40 @@ impl Endpoint {
     }
 
     /// Forgets a call with all that belongs to it.
-    pub(super) fn forget_call(&mut self, call: Call, now: Instant) -> Option<Asking> {
-        self.end_exchange(call, now);
-        self.take_token_of_observation(call);
-        self.end_quick(call);
+    pub(super) fn forget_call(
+        &mut self,
+        messages: &mut Messages,
+        call: Call,
+        now: Instant,
+    ) -> Option<Asking> {
+        self.end_exchange(messages, call, now);
+        self.take_token_of_observation(messages, call);
+        self.end_quick(messages, call);
         self.calls.remove(&call)
     }
 
-    fn take_token_of_observation(&mut self, call: Call) {
+    fn take_token_of_observation(&mut self, messages: &mut Messages, call: Call) {
         let Some(asking) = self.calls.get_mut(&call) else { return };
         let Some(observation) = &mut asking.observation else { return };
         self.tokens.remove(&observation.token);
         if let Some(timer) = observation.timer.take() {
-            self.layer.timers.stop(timer);
+            messages.timers.stop(timer);
         }
     }
 
-    fn end_observation(&mut self, call: Call) {
-        self.take_token_of_observation(call);
+    fn end_observation(&mut self, messages: &mut Messages, call: Call) {
+        self.take_token_of_observation(messages, call);
         if let Some(asking) = self.calls.get_mut(&call) {
             asking.observation = None;
         }
     }
 
     /// The exchange is over, however it ended; the token of an observation lives on.
-    fn end_exchange(&mut self, call: Call, now: Instant) {
+    fn end_exchange(&mut self, messages: &mut Messages, call: Call, now: Instant) {
         let Some(asking) = self.calls.get_mut(&call) else { return };
         let Some(exchange) = asking.exchange.take() else { return };
         if let Some(timer) = exchange.timer {
-            self.layer.timers.stop(timer);
+            messages.timers.stop(timer);
         }
         let observes = asking.observation.as_ref().is_some_and(|it| it.token == exchange.token);
         let quick = asking.quick.as_ref().is_some_and(|it| it.tokens.contains(&exchange.token));
@@ -496,7 +609,7 @@ impl Endpoint {
         }
         let peer = asking.peer;
         if asking.kind != AskingKind::Group {
-            self.layer.forget(peer, Origin::Call(call), now);
+            messages.forget(peer, Origin::Call(call), now);
         }
     }
 }

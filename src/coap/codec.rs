@@ -37,12 +37,19 @@ pub(super) enum Token {
     Long(Box<[u8]>),
 }
 
-/// One message, its options not yet judged.
+/// One message over UDP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Message {
     pub(super) kind: Kind,
-    pub(super) code: Code,
     pub(super) id: u16,
+    pub(super) content: Content,
+}
+
+/// What a request or response says, whatever carries it (RFC 7252 section 3, RFC 8323 section 3.2); its
+/// options are not yet judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Content {
+    pub(super) code: Code,
     pub(super) token: Token,
     pub(super) options: Options,
     pub(super) payload: Vec<u8>,
@@ -110,7 +117,8 @@ pub(super) fn decode(datagram: &[u8]) -> Result<Message, Malformed> {
     }
     let Some(rest) = datagram.get(token_end..) else { return Err(format_error()) };
     let (options, payload) = read_tail(rest).ok_or_else(format_error)?;
-    Ok(Message { kind, code, id, token, options, payload: payload.to_vec() })
+    let content = Content { code, token, options, payload: payload.to_vec() };
+    Ok(Message { kind, id, content })
 }
 
 /// Options, payload marker and payload as bytes: everything behind the token, so that one copy serves
@@ -283,8 +291,8 @@ mod tests {
             let kind = Kind::Confirmable;
             let bytes = frame(kind, Code::GET, 77, &token, &tail(&options, b"body"));
             let payload = b"body".to_vec();
-            let code = Code::GET;
-            assert_eq!(decode(&bytes), Ok(Message { kind, code, id: 77, token, options, payload }));
+            let content = Content { code: Code::GET, token, options, payload };
+            assert_eq!(decode(&bytes), Ok(Message { kind, id: 77, content }));
         }
     }
 
@@ -329,6 +337,7 @@ mod tests {
             let flat = theirs.options().flat_map(|(number, values)| {
                 values.iter().map(move |value| (*number, value.as_slice()))
             });
+            let ours = ours.content;
             assert!(ours.options.iter().eq(flat), "{datagram:02x?}");
             assert_eq!(ours.payload, theirs.payload, "{datagram:02x?}");
             assert_eq!(ours.token.bytes(), theirs.get_token(), "{datagram:02x?}");

@@ -10,9 +10,9 @@ use std::collections::{HashMap, VecDeque, hash_map};
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::time::Duration;
 
+use super::Peer;
 use super::codec::Kind;
 use super::random::{AsItIs, Keyed};
-use super::{Peer, Ticket};
 use crate::clock::Instant;
 
 /// How long the id of a confirmable message stays taken (RFC 7252 section 4.8.2).
@@ -41,9 +41,16 @@ pub const KEPT_BYTES_CLEAR_MAX: usize = 1 << 20;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Seen<'a> {
     /// It still waits for its answer.
-    Waiting(Ticket),
+    Waiting(Acknowledged),
     /// It was answered with this.
     Answered(&'a [u8]),
+}
+
+/// Whether a request that waits for its answer was acknowledged without one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Acknowledged {
+    No,
+    Yes,
 }
 
 /// Names a message: a keyed hash of its sender and of all its bytes. A sender that reuses a message id
@@ -55,7 +62,7 @@ pub(super) struct Fingerprint(u64);
 #[derive(Debug)]
 pub(super) struct Duplicates {
     keyed: Keyed,
-    waiting: HashMap<Fingerprint, Ticket, AsItIs>,
+    waiting: HashMap<Fingerprint, Acknowledged, AsItIs>,
     answered: HashMap<Fingerprint, Entry, AsItIs>,
     forgettable: Shelf,
     /// Of peers with a session.
@@ -117,8 +124,8 @@ impl Duplicates {
 
     /// Whether this message was seen before.
     pub(super) fn find(&self, name: Fingerprint, now: Instant) -> Option<Seen<'_>> {
-        if let Some(ticket) = self.waiting.get(&name) {
-            return Some(Seen::Waiting(*ticket));
+        if let Some(acknowledged) = self.waiting.get(&name) {
+            return Some(Seen::Waiting(*acknowledged));
         }
         let entry = self.answered.get(&name).filter(|entry| now < entry.expires)?;
         Some(Seen::Answered(&entry.answer))
@@ -131,14 +138,25 @@ impl Duplicates {
         peer.session == 0 || (self.kept.bytes < KEPT_BYTES_MAX && of_peer < KEPT_BYTES_PER_PEER_MAX)
     }
 
-    /// A request begins; [`Self::answered`] follows, and until then it is not forgotten.
-    pub(super) fn waiting(&mut self, name: Fingerprint, ticket: Ticket) {
-        self.waiting.insert(name, ticket);
+    /// A request begins; [`Self::ended`] follows, and until then it is not forgotten.
+    pub(super) fn waiting(&mut self, name: Fingerprint) {
+        self.waiting.insert(name, Acknowledged::No);
     }
 
-    /// A request will never be answered: its session has ended.
-    pub(super) fn forget(&mut self, name: Fingerprint) {
-        self.waiting.remove(&name);
+    /// Whether this request waits for its answer.
+    pub(super) fn waits(&self, name: Fingerprint) -> bool {
+        self.waiting.contains_key(&name)
+    }
+
+    /// Notes that a request is acknowledged without its answer; `false` if it does not wait any more.
+    pub(super) fn acknowledged(&mut self, name: Fingerprint) -> bool {
+        let waiting = self.waiting.get_mut(&name);
+        waiting.map(|acknowledged| *acknowledged = Acknowledged::Yes).is_some()
+    }
+
+    /// A request waits no longer: it is about to be answered, or never will be.
+    pub(super) fn ended(&mut self, name: Fingerprint) -> Acknowledged {
+        self.waiting.remove(&name).unwrap_or(Acknowledged::No)
     }
 
     /// A message was dealt with; `answer` is what goes back to each of its duplicates, empty for
@@ -159,7 +177,6 @@ impl Duplicates {
         if let Some(old) = self.answered.insert(name, entry) {
             self.release(&old);
         }
-        self.waiting.remove(&name);
         let place = Place { name, serial, expires };
         match keep_for {
             None => {

@@ -1,19 +1,16 @@
 //! The endpoint: exchanges, observation and blocks together; the only type other rooms use.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use super::block::{SNAPSHOT_BYTES_MAX, Snapshots, UPLOAD_BYTES_MAX, Uploads};
-use super::client::Asking;
-use super::codec::{self, DATAGRAM_BYTES_MAX, Kind, LastTail, Malformed, Message, Token};
-use super::duplicates::{
-    Duplicates, FORGETTABLE_BYTES_MAX, KEPT_BYTES_CLEAR_MAX, KEPT_BYTES_MAX, Seen,
-};
+use super::block::{SNAPSHOT_BYTES_MAX, UPLOAD_BYTES_MAX};
+use super::client::{Carrier, Client};
+use super::codec::{self, DATAGRAM_BYTES_MAX, Kind, Malformed, Message};
+use super::duplicates::{FORGETTABLE_BYTES_MAX, KEPT_BYTES_CLEAR_MAX, KEPT_BYTES_MAX};
 use super::echo::Echo;
-use super::exchange::{MessageLayer, Origin, Retransmission};
-use super::observe::{OBSERVER_BYTES_MAX, Observers};
-use super::random::{AsItIs, Keyed, Random};
-use super::server::{DELAYED_MAX, Delayed, REQUESTS_MAX, Waiting};
+use super::exchange::{Messages, Origin, Retransmission};
+use super::observe::OBSERVER_BYTES_MAX;
+use super::random::{Keyed, Random};
+use super::server::{DELAYED_BYTES, DELAYED_MAX, REQUEST_BYTES, REQUESTS_MAX, Server};
 use super::timers::Timer;
 use super::{
     Call, CallError, Code, Config, Memory, Notify, Output, Peer, Reception, Request, Response,
@@ -32,35 +29,12 @@ pub const MEMORY_BYTES_MAX: usize = FORGETTABLE_BYTES_MAX
     + DELAYED_MAX * DELAYED_BYTES
     + 4 * DATAGRAM_BYTES_MAX;
 
-/// One request that waits, bytes.
-const REQUEST_BYTES: usize = 512;
-
-/// One delayed answer, bytes: at most a datagram.
-const DELAYED_BYTES: usize = DATAGRAM_BYTES_MAX;
-
 /// A CoAP endpoint.
 #[derive(Debug)]
 pub struct Endpoint {
-    pub(super) config: Config,
-    pub(super) keyed: Keyed,
-    pub(super) layer: MessageLayer,
-    pub(super) duplicates: Duplicates,
-    /// Names tickets, calls and what waits; never comes back.
-    pub(super) serial: u64,
-    // As a server:
-    pub(super) requests: HashMap<Ticket, Box<Waiting>, AsItIs>,
-    /// Confirmable ones by the time their acknowledgement is due; answered ones are skipped.
-    pub(super) unacknowledged: VecDeque<(Instant, Ticket)>,
-    pub(super) echo: Echo,
-    pub(super) delayed: BTreeMap<u64, (Peer, Delayed)>,
-    /// In clear, and with a session.
-    pub(super) uploads: [Uploads; 2],
-    pub(super) snapshots: Snapshots,
-    pub(super) last_tail: LastTail,
-    pub(super) observers: Observers,
-    // As a client:
-    pub(super) calls: BTreeMap<Call, Asking>,
-    pub(super) tokens: HashMap<Token, Call, Keyed>,
+    messages: Messages,
+    server: Server,
+    client: Client,
 }
 
 impl Endpoint {
@@ -70,21 +44,9 @@ impl Endpoint {
         let keyed = Keyed::new(&mut random);
         let echo = Echo::new(&mut random);
         Self {
-            config,
-            layer: MessageLayer::new(random),
-            duplicates: Duplicates::new(keyed.clone()),
-            serial: 0,
-            requests: HashMap::default(),
-            unacknowledged: VecDeque::new(),
-            echo,
-            delayed: BTreeMap::new(),
-            uploads: Default::default(),
-            snapshots: Snapshots::new(keyed.clone()),
-            last_tail: LastTail::default(),
-            observers: Observers::default(),
-            calls: BTreeMap::new(),
-            tokens: HashMap::with_hasher(keyed.clone()),
-            keyed,
+            messages: Messages::new(random, keyed.clone()),
+            server: Server::new(config.clone(), keyed.clone(), echo),
+            client: Client::new(config, keyed),
         }
     }
 
@@ -100,15 +62,17 @@ impl Endpoint {
         match codec::decode(bytes) {
             Ok(message) if multicast => {
                 // RFC 7252 section 8.1: a group is asked, without confirmation, and nothing else.
-                if message.kind == Kind::NonConfirmable && message.code.is_request() {
+                if message.kind == Kind::NonConfirmable && message.content.code.is_request() {
                     self.on_request(peer, reception, message, bytes, now);
                 }
             }
             Ok(message) => self.on_message(peer, message, bytes, now),
             Err(_) if multicast => {}
-            Err(Malformed::Message { kind: Kind::Confirmable, id }) => self.layer.reset(peer, id),
+            Err(Malformed::Message { kind: Kind::Confirmable, id }) => {
+                self.messages.reset(peer, id)
+            }
             Err(Malformed::TooLong { kind: Kind::Confirmable, id, token }) => {
-                self.refuse_too_long(peer, id, &token);
+                self.server.refuse_too_long(&mut self.messages, peer, id, &token);
             }
             Err(_) => {}
         }
@@ -116,32 +80,32 @@ impl Endpoint {
 
     /// The deadline passed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.acknowledge_waiting(now);
-        while let Some(timer) = self.layer.timers.pop_due(now) {
+        self.messages.acknowledge_waiting(now);
+        while let Some(timer) = self.messages.timers.pop_due(now) {
             match timer {
                 Timer::Retransmit(peer, id) => self.retransmit(peer, id, now),
-                Timer::Leisure(number) => self.send_delayed(number),
-                Timer::Refresh(number) => self.refresh(number, now),
+                Timer::Leisure(number) => self.server.send_delayed(&mut self.messages, number),
+                Timer::Refresh(number) => self.server.refresh(&mut self.messages, number, now),
                 Timer::Collect(call) | Timer::Response(call) => {
-                    self.fail(call, CallError::TimedOut, now);
+                    self.client.fail(&mut self.messages, call, CallError::TimedOut, now);
                 }
-                Timer::Stale(call) => self.renew(call, now),
-                Timer::Missing(call) => self.ask_missing(call, now),
+                Timer::Stale(call) => self.client.renew(&mut self.messages, call, now),
+                Timer::Missing(call) => self.client.ask_missing(&mut self.messages, call, now),
             }
         }
     }
 
     /// When to call [`Self::handle_timeout`], and what for.
     pub fn deadline(&self) -> Option<(Instant, &'static str)> {
-        let slow = self.unacknowledged.front();
-        let slow = slow.map(|(at, _)| (*at, "acknowledgement of a request still worked on"));
-        let timer = self.layer.timers.next();
+        let slow = self.messages.acknowledgement_due();
+        let slow = slow.map(|at| (at, "acknowledgement of a request still worked on"));
+        let timer = self.messages.timers.next();
         slow.into_iter().chain(timer).min_by_key(|(at, _)| *at)
     }
 
     /// What to do next; `None` when there is nothing left.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.layer.outputs.pop_front()
+        self.messages.outputs.pop_front()
     }
 
     /// Answers a request. With `topic`, a request that asked to observe is registered (if the
@@ -153,13 +117,13 @@ impl Endpoint {
         topic: Option<Topic>,
         now: Instant,
     ) {
-        self.answer(ticket, response, topic, now);
+        self.server.answer(&mut self.messages, ticket, response, topic, now);
     }
 
     /// Leaves a request without an answer (multicast, RFC 7252 section 8.2). A confirmable one is
     /// still acknowledged.
     pub fn ignore(&mut self, ticket: Ticket, now: Instant) {
-        self.leave_unanswered(ticket, now);
+        self.server.leave_unanswered(&mut self.messages, ticket, now);
     }
 
     /// Sends the topic's new representation to everyone who watches it. `render` makes it, once for
@@ -171,12 +135,12 @@ impl Endpoint {
         now: Instant,
         render: impl FnMut(&Watcher<'_>) -> Response,
     ) {
-        self.tell(topic, kind, now, render);
+        self.server.tell(&mut self.messages, topic, kind, now, render);
     }
 
     /// How many watch this topic.
     pub fn watchers(&self, topic: Topic) -> usize {
-        self.observers.count(topic)
+        self.server.observers.count(topic)
     }
 
     /// Ends every observation for which `ends` is true, with `error` as its last word (RFC 7641
@@ -187,12 +151,12 @@ impl Endpoint {
         now: Instant,
         mut ends: impl FnMut(Topic, &Watcher<'_>) -> bool,
     ) {
-        for number in self.observers.all() {
-            let Some(observer) = self.observers.get(number) else { continue };
+        for number in self.server.observers.all() {
+            let Some(observer) = self.server.observers.get(number) else { continue };
             let (peer, request) = (observer.peer, &observer.request);
             if ends(observer.topic, &Watcher { peer, request }) {
-                self.snapshots.drop_peer(peer);
-                self.end(number, error.clone(), now);
+                self.server.snapshots.drop_peer(peer);
+                self.server.end(&mut self.messages, number, error.clone(), now);
             }
         }
     }
@@ -200,13 +164,13 @@ impl Endpoint {
     /// Sends a confirmable request; block-wise both ways as needed. A request with Observe 0 begins an
     /// observation that ends with [`Self::cancel`].
     pub fn request(&mut self, peer: Peer, request: Request, now: Instant) -> Call {
-        self.ask(peer, request, now)
+        self.client.ask(&mut self.messages, peer, request, now)
     }
 
     /// As [`Self::request`], for a body of any length: it comes in [`Output::Part`]s, from the block
     /// of 1024 bytes that holds `offset` on.
     pub fn download(&mut self, peer: Peer, request: Request, offset: u64, now: Instant) -> Call {
-        self.ask_parts(peer, request, offset as usize & !1023, now)
+        self.client.ask_parts(&mut self.messages, peer, request, offset as usize & !1023, now)
     }
 
     /// Sends a non-confirmable request to a group; answers are collected for `collect`, then the call
@@ -218,54 +182,33 @@ impl Endpoint {
         collect: Duration,
         now: Instant,
     ) -> Call {
-        self.ask_group(group, request, collect, now)
+        self.client.ask_group(&mut self.messages, group, request, collect, now)
     }
 
     /// Registers an observation of ours once more under its own token, as a server that has started
     /// anew needs it (RFC 7641 section 3.3.1). Its answer comes like a notification; nothing happens
     /// while an exchange of the call is under way.
     pub fn register_again(&mut self, call: Call, now: Instant) {
-        self.renew(call, now);
+        self.client.renew(&mut self.messages, call, now);
     }
 
     /// Forgets a call; ends an observation with Observe 1 (RFC 7641 section 3.6).
     pub fn cancel(&mut self, call: Call, now: Instant) {
-        self.abandon(call, now);
+        self.client.abandon(&mut self.messages, call, now);
     }
 
     /// A DTLS session has ended: its exchanges and observations go with it.
     pub fn session_ended(&mut self, peer: Peer) {
         // First what may be sent, so that nothing below sends anything and needs the time for it.
-        self.layer.drop_peer(peer);
+        self.messages.drop_peer(peer);
         let now = Instant::ZERO;
-        let observers: Vec<u64> = self.observers.of_peer(peer).collect();
-        for number in observers {
-            self.drop_observer(number, now);
-        }
-        let of_peer = |(call, asking): (&Call, &Asking)| (asking.peer == peer).then_some(*call);
-        let calls: Vec<Call> = self.calls.iter().filter_map(of_peer).collect();
-        for call in calls {
-            self.fail(call, CallError::SessionEnded, now);
-        }
-        let requests = self.requests.extract_if(|_, waiting| waiting.peer == peer);
-        for (_, waiting) in requests {
-            self.duplicates.forget(waiting.name);
-        }
-        self.delayed.retain(|_, (other, _)| *other != peer);
-        self.uploads.iter_mut().for_each(|uploads| uploads.drop_peer(peer));
-        self.snapshots.drop_peer(peer);
+        self.server.drop_peer(&mut self.messages, peer, now);
+        self.client.drop_peer(&mut self.messages, peer, now);
     }
 
     /// What is held for peers, bytes; about right for what is not counted exactly.
     pub fn memory(&self) -> Memory {
-        Memory {
-            answers: self.duplicates.bytes(),
-            uploads: self.uploads.iter().map(Uploads::bytes).sum(),
-            snapshots: self.snapshots.bytes(),
-            observers: self.observers.bytes(),
-            requests: self.requests.len() * REQUEST_BYTES,
-            delayed: self.delayed.len() * DELAYED_BYTES,
-        }
+        Memory { answers: self.messages.bytes(), ..self.server.memory() }
     }
 
     fn on_message(&mut self, peer: Peer, message: Message, bytes: &[u8], now: Instant) {
@@ -273,46 +216,66 @@ impl Endpoint {
             Kind::Reset => self.on_reset(peer, message.id, now),
             Kind::Acknowledgement => self.on_acknowledgement(peer, message, now),
             // A ping: RFC 7252 section 4.3.
-            _ if message.code == Code::EMPTY => self.layer.reset(peer, message.id),
-            _ if message.code.is_request() => {
+            _ if message.content.code == Code::EMPTY => self.messages.reset(peer, message.id),
+            _ if message.content.code.is_request() => {
                 self.on_request(peer, Reception::Unicast, message, bytes, now);
             }
             _ => self.on_separate_response(peer, message, bytes, now),
         }
     }
 
+    fn on_request(
+        &mut self,
+        peer: Peer,
+        reception: Reception,
+        message: Message,
+        bytes: &[u8],
+        now: Instant,
+    ) {
+        let messages = &mut self.messages;
+        if let Some(reply) = messages.begin(peer, reception, &message, bytes, now) {
+            let from = (peer, reception, reply);
+            self.server.on_request(messages, from, message.content, bytes.len(), now);
+        }
+    }
+
     /// RFC 7252 section 4.2, and 5.2.1 when the acknowledgement is an answer as well.
     fn on_acknowledgement(&mut self, peer: Peer, message: Message, now: Instant) {
-        let Some(settled) = self.layer.settle(peer, message.id, now) else { return };
+        let Self { messages, server, client } = self;
+        let Some(settled) = messages.settle(peer, message.id, now) else { return };
+        let content = message.content;
         match settled.origin {
-            Origin::Call(call) if message.code == Code::EMPTY => {
-                self.request_acknowledged(call, now);
-            }
             Origin::Call(call) => {
-                if !self.on_response(peer, message, now) {
-                    // Somebody answers what we did not ask: wait for who does.
-                    self.request_acknowledged(call, now);
+                let is_answered = content.code != Code::EMPTY
+                    && client.on_response(messages, peer, Carrier::Acknowledgement, content, now);
+                // Where somebody answers what we did not ask, we wait for who does.
+                if !is_answered {
+                    client.request_acknowledged(messages, call, now);
                 }
             }
-            Origin::Observer(number) => self.notification_settled(number, &settled, now),
+            Origin::Observer(number) => {
+                server.notification_settled(messages, number, &settled, now);
+            }
             Origin::Answer => {}
         }
     }
 
     fn on_reset(&mut self, peer: Peer, id: u16, now: Instant) {
-        match self.layer.settle(peer, id, now).map(|settled| settled.origin) {
-            Some(Origin::Call(call)) if self.falls_back(call, now) => {}
-            Some(Origin::Call(call)) => self.fail(call, CallError::Reset, now),
+        match self.messages.settle(peer, id, now).map(|settled| settled.origin) {
+            Some(Origin::Call(call)) if self.client.falls_back(&mut self.messages, call, now) => {}
+            Some(Origin::Call(call)) => {
+                self.client.fail(&mut self.messages, call, CallError::Reset, now)
+            }
             Some(Origin::Observer(number)) => {
-                if let Some(observer) = self.observers.get_mut(number) {
+                if let Some(observer) = self.server.observers.get_mut(number) {
                     observer.busy = false;
                 }
-                self.drop_observer(number, now);
+                self.server.drop_observer(&mut self.messages, number, now);
             }
             Some(Origin::Answer) => {}
             None => {
-                if let Some(number) = self.observers.of_recent_id(peer, id) {
-                    self.drop_observer(number, now);
+                if let Some(number) = self.server.observers.of_recent_id(peer, id) {
+                    self.server.drop_observer(&mut self.messages, number, now);
                 }
             }
         }
@@ -321,45 +284,44 @@ impl Endpoint {
     /// A response in a message of its own (RFC 7252 section 5.2.2). What nobody asked for is rejected
     /// if it is confirmable or a notification (RFC 7641 section 3.6).
     fn on_separate_response(&mut self, peer: Peer, message: Message, bytes: &[u8], now: Instant) {
-        let (kind, id) = (message.kind, message.id);
-        if kind == Kind::NonConfirmable {
+        let Self { messages, client, .. } = self;
+        if message.kind == Kind::NonConfirmable {
             // Its duplicates are told by their block, sequence number or token.
-            let observes = message.options.first(option::OBSERVE).is_some();
-            if !self.on_response(peer, message, now) && observes {
-                self.layer.reset(peer, id);
+            let (id, content) = (message.id, message.content);
+            let observes = content.options.first(option::OBSERVE).is_some();
+            if !client.on_response(messages, peer, Carrier::Itself, content, now) && observes {
+                messages.reset(peer, id);
             }
             return;
         }
-        let name = self.duplicates.fingerprint(Some(&peer), bytes);
-        if let Some(seen) = self.duplicates.find(name, now) {
-            if let Seen::Answered(answer) = seen
-                && !answer.is_empty()
-            {
-                let answer = answer.to_vec();
-                self.layer.datagram(peer, answer);
-            }
+        let Some(reply) = messages.begin(peer, Reception::Unicast, &message, bytes, now) else {
             return;
+        };
+        let content = message.content;
+        let wanted = client.on_response(messages, peer, Carrier::Itself, content, now);
+        if wanted {
+            messages.leave_unanswered((peer, &reply), None, now);
+        } else {
+            messages.reject((peer, &reply), now);
         }
-        let wanted = self.on_response(peer, message, now);
-        let answer = if wanted { Kind::Acknowledgement } else { Kind::Reset };
-        let reply = Message::empty(answer, id);
-        self.layer.datagram(peer, reply.clone());
-        self.duplicates.answered(name, kind, reply, None, now);
     }
 
     fn retransmit(&mut self, peer: Peer, id: u16, now: Instant) {
-        let newer = match self.layer.origin(peer, id) {
-            Some(Origin::Observer(number)) => self.newer_notification(number),
+        let newer = match self.messages.origin(peer, id) {
+            Some(Origin::Observer(number)) => self.server.newer_notification(number),
             _ => None,
         };
-        let Retransmission::GaveUp(origin) = self.layer.retransmit(peer, id, now, newer) else {
+        let newer = newer.as_ref().map(|(code, token, tail)| (*code, token, &**tail));
+        let Retransmission::GaveUp(origin) = self.messages.retransmit(peer, id, now, newer) else {
             return;
         };
         match origin {
-            Origin::Call(call) => self.fail(call, CallError::TimedOut, now),
-            Origin::Observer(number) => self.observer_gone(number, now),
+            Origin::Call(call) => {
+                self.client.fail(&mut self.messages, call, CallError::TimedOut, now)
+            }
+            Origin::Observer(number) => self.server.observer_gone(&mut self.messages, number, now),
             Origin::Answer => {}
         }
-        self.layer.free(peer, now);
+        self.messages.free(peer, now);
     }
 }

@@ -6,9 +6,10 @@ use std::hash::BuildHasher;
 use std::time::Duration;
 
 use super::codec::{self, Kind, Message, Token};
+use super::duplicates::{Acknowledged, Duplicates, Fingerprint, Seen};
 use super::random::{Keyed, Random};
 use super::timers::{Timer, TimerKey, Timers};
-use super::{Call, Code, Output, Peer};
+use super::{Call, Code, Output, Peer, Reception};
 use crate::clock::Instant;
 
 /// The shortest wait for an acknowledgement (RFC 7252 section 4.8).
@@ -19,6 +20,13 @@ pub const ACK_RANDOM_FACTOR: f64 = 1.5;
 
 /// How often a confirmable message is sent again (RFC 7252 section 4.8).
 pub const MAX_RETRANSMIT: u32 = 4;
+
+/// A confirmable request that is still worked on is acknowledged after this long: well before the
+/// earliest retransmission, 2 s after it was sent (RFC 7252 section 5.2.2).
+pub const ACKNOWLEDGE_AFTER: Duration = Duration::from_millis(750);
+
+/// Requests to be acknowledged that are listed before those that were answered are struck off.
+const UNACKNOWLEDGED_MAX: usize = 2048;
 
 /// Confirmable messages that may be on their way to one peer at once (RFC 7252 section 4.7).
 pub const NSTART: usize = 1;
@@ -38,6 +46,23 @@ pub(super) enum Origin {
     Observer(u64),
 }
 
+/// Code, token, and options with payload as [`codec::tail`] makes them.
+pub(super) type Parts<'a> = (Code, &'a Token, &'a [u8]);
+
+/// What is needed to reply to a message as it came. Those who answer have it in keeping, and nothing in
+/// it means anything to them.
+#[derive(Debug)]
+pub(super) struct Reply {
+    kind: Kind,
+    id: u16,
+    name: Fingerprint,
+}
+
+/// What stands before the options of a message with this token, bytes.
+pub(super) fn head_bytes(token: &Token) -> usize {
+    codec::frame(Kind::NonConfirmable, Code::EMPTY, 0, token, &[]).len()
+}
+
 /// A confirmable message that needs no more care.
 #[derive(Debug)]
 pub(super) struct Settled {
@@ -46,12 +71,15 @@ pub(super) struct Settled {
     pub(super) round_trip: Option<Duration>,
 }
 
-/// The message layer.
+/// What belongs to messages over UDP, whatever they say.
 #[derive(Debug)]
-pub(super) struct MessageLayer {
+pub(super) struct Messages {
     pub(super) random: Random,
     pub(super) timers: Timers,
     pub(super) outputs: VecDeque<Output>,
+    duplicates: Duplicates,
+    /// Confirmable requests by the time their acknowledgement is due; answered ones are skipped.
+    unacknowledged: VecDeque<(Instant, Peer, u16, Fingerprint)>,
     ids: Ids,
     sent: BTreeMap<(Peer, u16), Sent>,
     lanes: BTreeMap<Peer, Lane>,
@@ -84,23 +112,160 @@ pub(super) struct LaneFull;
 pub(super) enum Retransmission {
     /// It was sent once more.
     Sent,
-    /// It was sent often enough; nobody is there. [`MessageLayer::free`] follows, once it is known
+    /// It was sent often enough; nobody is there. [`Messages::free`] follows, once it is known
     /// what of that peer's should still be sent.
     GaveUp(Origin),
     /// There is nothing of that id any more.
     Gone,
 }
 
-impl MessageLayer {
-    pub(super) fn new(mut random: Random) -> Self {
+impl Messages {
+    pub(super) fn new(mut random: Random, keyed: Keyed) -> Self {
         Self {
             ids: Ids::new(&mut random),
+            duplicates: Duplicates::new(keyed),
+            unacknowledged: VecDeque::new(),
             random,
             timers: Timers::default(),
             outputs: VecDeque::new(),
             sent: BTreeMap::new(),
             lanes: BTreeMap::new(),
         }
+    }
+
+    /// A message came: how to reply to it. `None` for a duplicate, which gets what was said before.
+    pub(super) fn begin(
+        &mut self,
+        peer: Peer,
+        reception: Reception,
+        message: &Message,
+        datagram: &[u8],
+        now: Instant,
+    ) -> Option<Reply> {
+        // A group request reaches us by several ways: IPv4 and IPv6, every interface. Its token says
+        // that it is the same one.
+        let anyone = reception == Reception::Multicast && message.content.token.bytes().len() >= 4;
+        let name = self.duplicates.fingerprint((!anyone).then_some(&peer), datagram);
+        match self.duplicates.find(name, now) {
+            None => return Some(Reply { kind: message.kind, id: message.id, name }),
+            Some(Seen::Answered([]) | Seen::Waiting(Acknowledged::No)) => {}
+            Some(Seen::Answered(answer)) => {
+                let answer = answer.to_vec();
+                self.datagram(peer, answer);
+            }
+            Some(Seen::Waiting(Acknowledged::Yes)) => self.acknowledge(peer, message.id),
+        }
+        None
+    }
+
+    /// Whether there is room to remember one more request of this peer that changes something.
+    pub(super) fn has_room_to_keep(&mut self, peer: &Peer, now: Instant) -> bool {
+        self.duplicates.has_room_to_keep(peer, now)
+    }
+
+    /// What is remembered of messages, bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.duplicates.bytes()
+    }
+
+    /// The rooms above work on a request; one of the answers follows, or [`Self::drop_request`].
+    pub(super) fn wait(&mut self, peer: Peer, reply: &Reply, now: Instant) {
+        self.duplicates.waiting(reply.name);
+        if reply.kind == Kind::Confirmable {
+            let due = now + ACKNOWLEDGE_AFTER;
+            self.unacknowledged.push_back((due, peer, reply.id, reply.name));
+        }
+    }
+
+    /// The rooms above take their time: the client must not ask again (RFC 7252 section 5.2.2).
+    pub(super) fn acknowledge_waiting(&mut self, now: Instant) {
+        while let Some((_, peer, id, name)) = self.unacknowledged.pop_front_if(|it| it.0 <= now) {
+            if self.duplicates.acknowledged(name) {
+                self.acknowledge(peer, id);
+            }
+        }
+    }
+
+    /// When the next request that is still worked on has to be acknowledged.
+    pub(super) fn acknowledgement_due(&self) -> Option<Instant> {
+        self.unacknowledged.front().map(|(at, ..)| *at)
+    }
+
+    /// Sends an answer, on the acknowledgement where that has not gone yet, and remembers it: for its
+    /// whole lifetime with a peer to `keep_for`. Whether it is confirmable, and so will be settled.
+    pub(super) fn answer(
+        &mut self,
+        (peer, reply): (Peer, &Reply),
+        origin: Origin,
+        (code, token, tail): Parts<'_>,
+        keep_for: Option<Peer>,
+        now: Instant,
+    ) -> bool {
+        let mut will_be_settled = false;
+        let sent = match (reply.kind, self.end(reply)) {
+            (Kind::Confirmable, Acknowledged::No) => {
+                let answer = codec::frame(Kind::Acknowledgement, code, reply.id, token, tail);
+                self.datagram(peer, answer.clone());
+                answer
+            }
+            (Kind::Confirmable, Acknowledged::Yes) => {
+                will_be_settled = self.confirmable(peer, origin, (code, token, tail), now).is_ok();
+                if !will_be_settled {
+                    self.non_confirmable(peer, code, token, tail);
+                }
+                Message::empty(Kind::Acknowledgement, reply.id)
+            }
+            _ => {
+                self.non_confirmable(peer, code, token, tail);
+                Vec::new()
+            }
+        };
+        self.duplicates.answered(reply.name, reply.kind, sent, keep_for, now);
+        will_be_settled
+    }
+
+    /// A request gets no answer, only its acknowledgement.
+    pub(super) fn leave_unanswered(
+        &mut self,
+        (peer, reply): (Peer, &Reply),
+        keep_for: Option<Peer>,
+        now: Instant,
+    ) {
+        let (mut sent, acknowledged) = (Vec::new(), self.end(reply));
+        if reply.kind == Kind::Confirmable {
+            sent = Message::empty(Kind::Acknowledgement, reply.id);
+            if acknowledged == Acknowledged::No {
+                self.datagram(peer, sent.clone());
+            }
+        }
+        self.duplicates.answered(reply.name, reply.kind, sent, keep_for, now);
+    }
+
+    /// Nobody asked for this response (RFC 7252 section 4.2).
+    pub(super) fn reject(&mut self, (peer, reply): (Peer, &Reply), now: Instant) {
+        let reset = Message::empty(Kind::Reset, reply.id);
+        self.datagram(peer, reset.clone());
+        self.duplicates.answered(reply.name, reply.kind, reset, None, now);
+    }
+
+    /// A request will never be answered: its session has ended.
+    pub(super) fn drop_request(&mut self, reply: &Reply) {
+        self.end(reply);
+    }
+
+    fn end(&mut self, reply: &Reply) -> Acknowledged {
+        let acknowledged = self.duplicates.ended(reply.name);
+        let ended = |it: &mut (Instant, Peer, u16, Fingerprint)| !self.duplicates.waits(it.3);
+        while self.unacknowledged.pop_front_if(ended).is_some() {}
+        if self.unacknowledged.len() > UNACKNOWLEDGED_MAX {
+            self.unacknowledged.retain(|it| self.duplicates.waits(it.3));
+        }
+        acknowledged
+    }
+
+    /// Acknowledges with an answer that nobody keeps.
+    pub(super) fn refuse(&mut self, peer: Peer, id: u16, (code, token, tail): Parts<'_>) {
+        self.datagram(peer, codec::frame(Kind::Acknowledgement, code, id, token, tail));
     }
 
     /// Sends bytes as they are.
@@ -136,7 +301,7 @@ impl MessageLayer {
         &mut self,
         peer: Peer,
         origin: Origin,
-        (code, token, tail): (Code, &Token, &[u8]),
+        (code, token, tail): Parts<'_>,
         now: Instant,
     ) -> Result<(), LaneFull> {
         let bytes = codec::frame(Kind::Confirmable, code, 0, token, tail);
@@ -182,7 +347,7 @@ impl MessageLayer {
         &mut self,
         peer: Peer,
         origin: Origin,
-        message: (Code, &Token, &[u8]),
+        message: Parts<'_>,
     ) -> bool {
         let Some(lane) = self.lanes.get_mut(&peer) else { return false };
         let Some((_, bytes)) = lane.waiting.iter_mut().find(|(other, _)| *other == origin) else {
@@ -199,15 +364,15 @@ impl MessageLayer {
         peer: Peer,
         id: u16,
         now: Instant,
-        newer: Option<Vec<u8>>,
+        newer: Option<Parts<'_>>,
     ) -> Retransmission {
         let Some(mut sent) = self.sent.remove(&(peer, id)) else { return Retransmission::Gone };
         if sent.retransmissions >= MAX_RETRANSMIT {
             return Retransmission::GaveUp(sent.origin);
         }
         let id = match newer {
-            Some(bytes) => {
-                sent.bytes = bytes;
+            Some((code, token, tail)) => {
+                sent.bytes = codec::frame(Kind::Confirmable, code, 0, token, tail);
                 self.id(&peer)
             }
             None => id,

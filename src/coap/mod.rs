@@ -5,6 +5,12 @@
 //! observation and block-wise transfer are written here because no crate has a server's whole half of
 //! them; the codec, because it has to judge a datagram before it allocates.
 //!
+//! Messages are apart from what they say. [`exchange`] has what belongs to UDP: kinds, ids, duplicates,
+//! retransmission, and acknowledgements, with or without an answer. `server` and `client` have requests,
+//! tokens, observations and blocks. They hold a request's [`exchange::Reply`] without looking inside, and
+//! ask [`exchange::Messages`] to answer, to send something that must arrive or need not, and to forget it:
+//! what a connection (RFC 8323) has to offer in its place. [`codec::Content`] is what both carry.
+//!
 //! The contract of [`Endpoint`]: after every call that changes it, take [`Endpoint::poll_output`]
 //! until it is empty; then sleep until [`Endpoint::deadline`] at the latest and call
 //! [`Endpoint::handle_timeout`].
@@ -53,7 +59,7 @@ pub mod limits {
     };
     pub use super::endpoint::MEMORY_BYTES_MAX;
     pub use super::exchange::{
-        ACK_RANDOM_FACTOR, ACK_TIMEOUT, LANE_WAITING_MAX, MAX_RETRANSMIT, NSTART,
+        ACK_RANDOM_FACTOR, ACK_TIMEOUT, ACKNOWLEDGE_AFTER, LANE_WAITING_MAX, MAX_RETRANSMIT, NSTART,
     };
     pub use super::interface::DEFAULT_LEISURE;
     pub use super::notify::REFRESH_MIN;
@@ -65,6 +71,6 @@ pub mod limits {
         MAX_PAYLOADS, MAX_PAYLOADS_AGREED_MAX, MISSING_AFTER_MIN, NON_MAX_RETRANSMIT,
         NON_RECEIVE_TIMEOUT,
     };
-    pub use super::server::{ACKNOWLEDGE_AFTER, DELAYED_MAX, REQUESTS_MAX, REQUESTS_PER_PEER_MAX};
+    pub use super::server::{DELAYED_MAX, REQUESTS_MAX, REQUESTS_PER_PEER_MAX};
     pub use super::transfer::RESTARTS_MAX;
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::block::{Asked, Block};
 use super::codec::{self, Token};
-use super::endpoint::Endpoint;
-use super::exchange::{Origin, Settled};
+use super::exchange::{Messages, Origin, Settled};
 use super::observe::{CONFIRM_EVERY, Rendered};
+use super::server::Server;
 use super::timers::Timer;
 use super::{Code, Notify, Peer, Request, Response, Topic, Watcher, option};
 use crate::clock::Instant;
@@ -24,10 +24,11 @@ struct Made {
     tail: Vec<u8>,
 }
 
-impl Endpoint {
+impl Server {
     /// See [`Endpoint::notify`].
     pub(super) fn tell(
         &mut self,
+        messages: &mut Messages,
         topic: Topic,
         kind: Notify,
         now: Instant,
@@ -40,7 +41,7 @@ impl Endpoint {
             let peer = observer.peer;
             let response = render(&Watcher { peer, request: &observer.request });
             if !response.code.is_success() {
-                self.end(number, response, now);
+                self.end(messages, number, response, now);
                 continue;
             }
             let block = Block::read(&observer.request.options, option::BLOCK2).ok().flatten();
@@ -49,7 +50,7 @@ impl Endpoint {
                 Some(one) => one,
                 None => self.make(number, peer, response, block, sequence, now),
             };
-            self.tell_one(number, kind, &one, now);
+            self.tell_one(messages, number, kind, &one, now);
             made = Some(one);
         }
     }
@@ -69,7 +70,14 @@ impl Endpoint {
         Made { response, block, rendered: Arc::new(rendered), tail }
     }
 
-    fn tell_one(&mut self, number: u64, kind: Notify, made: &Made, now: Instant) {
+    fn tell_one(
+        &mut self,
+        messages: &mut Messages,
+        number: u64,
+        kind: Notify,
+        made: &Made,
+        now: Instant,
+    ) {
         let Some(observer) = self.observers.get_mut(number) else { return };
         observer.state = made.rendered.clone();
         let peer = observer.peer;
@@ -77,107 +85,123 @@ impl Endpoint {
             kind == Notify::NonConfirmable && !observer.busy && observer.may_send_unconfirmed(now);
         let message = (made.rendered.code, &observer.token, &*made.tail);
         if observer.busy {
-            let waits = self.layer.replace_waiting(peer, Origin::Observer(number), message);
+            let waits = messages.replace_waiting(peer, Origin::Observer(number), message);
             observer.owes_newer = !waits;
             return;
         }
         if unconfirmed {
-            let id = self.layer.non_confirmable(peer, message.0, message.1, message.2);
+            let id = messages.non_confirmable(peer, message.0, message.1, message.2);
             observer.sent_unconfirmed(id);
         } else {
-            let queued = self.layer.confirmable(peer, Origin::Observer(number), message, now);
+            let queued = messages.confirmable(peer, Origin::Observer(number), message, now);
             observer.busy = queued.is_ok();
         }
-        self.plan_refresh(number, now);
+        self.plan_refresh(messages, number, now);
     }
 
     /// An observation ends with an error (RFC 7641 section 4.2).
-    pub(super) fn end(&mut self, number: u64, response: Response, now: Instant) {
+    pub(super) fn end(
+        &mut self,
+        messages: &mut Messages,
+        number: u64,
+        response: Response,
+        now: Instant,
+    ) {
         let asked = self.asked(number);
-        let Some((peer, token)) = self.drop_observer(number, now) else { return };
+        let Some((peer, token)) = self.drop_observer(messages, number, now) else { return };
         let rendered = self.render(peer, asked, response, None, now);
         let tail = codec::tail(&rendered.options, &rendered.payload);
         // A lane that is full belongs to a peer that is not there.
-        let _ = self.layer.confirmable(peer, Origin::Answer, (rendered.code, &token, &tail), now);
+        let _ = messages.confirmable(peer, Origin::Answer, (rendered.code, &token, &tail), now);
     }
 
     /// Strikes an observer off the list; returns its endpoint and token.
-    pub(super) fn drop_observer(&mut self, number: u64, now: Instant) -> Option<(Peer, Token)> {
+    pub(super) fn drop_observer(
+        &mut self,
+        messages: &mut Messages,
+        number: u64,
+        now: Instant,
+    ) -> Option<(Peer, Token)> {
         let observer = self.observers.remove(number)?;
         if let Some(timer) = observer.refresh {
-            self.layer.timers.stop(timer);
+            messages.timers.stop(timer);
         }
         if observer.busy {
-            self.layer.forget(observer.peer, Origin::Observer(number), now);
+            messages.forget(observer.peer, Origin::Observer(number), now);
         }
         Some((observer.peer, observer.token))
     }
 
     /// A notification was acknowledged: what changed meanwhile goes next.
-    pub(super) fn notification_settled(&mut self, number: u64, settled: &Settled, now: Instant) {
+    pub(super) fn notification_settled(
+        &mut self,
+        messages: &mut Messages,
+        number: u64,
+        settled: &Settled,
+        now: Instant,
+    ) {
         let Some(observer) = self.observers.get_mut(number) else { return };
         observer.busy = false;
         observer.confirmed(settled.round_trip, now);
         if std::mem::take(&mut observer.owes_newer) {
-            self.send_state(number, now);
+            self.send_state(messages, number, now);
         } else {
-            self.plan_refresh(number, now);
+            self.plan_refresh(messages, number, now);
         }
     }
 
     /// The content that a retransmission to this observer should have, if it changed.
-    pub(super) fn newer_notification(&mut self, number: u64) -> Option<Vec<u8>> {
+    pub(super) fn newer_notification(&mut self, number: u64) -> Option<(Code, Token, Vec<u8>)> {
         let sequence = self.observers.sequence();
         let observer = self.observers.get_mut(number)?;
         if !std::mem::take(&mut observer.owes_newer) {
             return None;
         }
         let tail = tail(&observer.state, sequence);
-        let kind = codec::Kind::Confirmable;
-        Some(codec::frame(kind, observer.state.code, 0, &observer.token, &tail))
+        Some((observer.state.code, observer.token.clone(), tail))
     }
 
     /// Nobody acknowledges: the peer is gone, and all that it observed (RFC 7641 section 4.5).
-    pub(super) fn observer_gone(&mut self, number: u64, now: Instant) {
+    pub(super) fn observer_gone(&mut self, messages: &mut Messages, number: u64, now: Instant) {
         let Some(observer) = self.observers.get_mut(number) else { return };
         observer.busy = false;
         let peer = observer.peer;
         let numbers: Vec<u64> = self.observers.of_peer(peer).collect();
         for number in numbers {
-            self.drop_observer(number, now);
+            self.drop_observer(messages, number, now);
         }
     }
 
     /// An observer should hear the state again before it grows stale. It must acknowledge: so a lost
     /// notification is made up for, and an observer that has gone is found out.
-    pub(super) fn refresh(&mut self, number: u64, now: Instant) {
+    pub(super) fn refresh(&mut self, messages: &mut Messages, number: u64, now: Instant) {
         let Some(observer) = self.observers.get_mut(number) else { return };
         observer.refresh = None;
         if !observer.busy {
             self.observers.next_sequence();
-            self.send_state(number, now);
+            self.send_state(messages, number, now);
         }
     }
 
-    pub(super) fn plan_refresh(&mut self, number: u64, now: Instant) {
+    pub(super) fn plan_refresh(&mut self, messages: &mut Messages, number: u64, now: Instant) {
         let Some(observer) = self.observers.get_mut(number) else { return };
         if let Some(timer) = observer.refresh.take() {
-            self.layer.timers.stop(timer);
+            messages.timers.stop(timer);
         }
         // Spread, so that observers who were told together do not all answer together again.
-        let wait = self.layer.random.stretched(observer.state.max_age.mul_f64(0.5), 1.6);
+        let wait = messages.random.stretched(observer.state.max_age.mul_f64(0.5), 1.6);
         let at = now + wait.clamp(REFRESH_MIN, CONFIRM_EVERY);
-        observer.refresh = Some(self.layer.timers.set(at, Timer::Refresh(number)));
+        observer.refresh = Some(messages.timers.set(at, Timer::Refresh(number)));
     }
 
-    fn send_state(&mut self, number: u64, now: Instant) {
+    fn send_state(&mut self, messages: &mut Messages, number: u64, now: Instant) {
         let sequence = self.observers.sequence();
         let Some(observer) = self.observers.get_mut(number) else { return };
         let tail = tail(&observer.state, sequence);
         let message = (observer.state.code, &observer.token, &*tail);
-        let queued = self.layer.confirmable(observer.peer, Origin::Observer(number), message, now);
+        let queued = messages.confirmable(observer.peer, Origin::Observer(number), message, now);
         observer.busy = queued.is_ok();
-        self.plan_refresh(number, now);
+        self.plan_refresh(messages, number, now);
     }
 
     fn asked(&self, number: u64) -> Asked {

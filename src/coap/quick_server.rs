@@ -1,18 +1,18 @@
 //! Serving Q-Block2: several blocks for one request (RFC 9177 section 4.4).
 
 use super::block::{Block, Snapshot};
-use super::codec::{self, Kind};
-use super::endpoint::Endpoint;
-use super::exchange::Origin;
+use super::codec;
+use super::exchange::{self, Messages, Origin};
 use super::quick::Wanted;
-use super::server::Waiting;
+use super::server::{Server, Waiting};
 use super::{Code, Response, option};
 use crate::clock::Instant;
 
-impl Endpoint {
+impl Server {
     /// Answers with the blocks that were asked for; with the whole response if it is short.
     pub(super) fn finish_quick(
         &mut self,
+        messages: &mut Messages,
         waiting: Box<Waiting>,
         wanted: &Wanted,
         mut response: Response,
@@ -25,16 +25,17 @@ impl Endpoint {
                 let block = Block { number: 0, more: false, exponent: wanted.exponent };
                 response.options.set_uint(option::Q_BLOCK2, block.to_uint());
             }
-            return self.finish(waiting, response, None, now);
+            return self.finish(messages, waiting, response, None, now);
         }
         let snapshot = self.snapshot(response);
         self.snapshots.keep(waiting.peer, waiting.asked, snapshot.clone(), now);
-        self.send_blocks(waiting, wanted, &snapshot, now);
+        self.send_blocks(messages, waiting, wanted, &snapshot, now);
     }
 
     /// Sends the blocks that were asked for: the first as the answer, the others beside it.
     pub(super) fn send_blocks(
         &mut self,
+        messages: &mut Messages,
         waiting: Box<Waiting>,
         wanted: &Wanted,
         snapshot: &Snapshot,
@@ -45,18 +46,18 @@ impl Endpoint {
             wanted.numbers.iter().filter_map(|number| tail(snapshot, *number, exponent)).collect();
         let Some((first, others)) = tails.split_first() else {
             let past = Response::diagnostic(Code::BAD_REQUEST, "the block lies past the end");
-            return self.finish(waiting, past, None, now);
+            return self.finish(messages, waiting, past, None, now);
         };
-        let frame = codec::frame(Kind::NonConfirmable, snapshot.code, 0, &waiting.token, &[]).len();
-        let all: usize = tails.iter().map(|tail| frame + tail.len()).sum();
+        let head = exchange::head_bytes(&waiting.token);
+        let all: usize = tails.iter().map(|tail| head + tail.len()).sum();
         if self.answer_bytes_max(&waiting, now).is_some_and(|most| all > most) {
             let challenge = self.challenge(&waiting.peer, now);
-            return self.finish(waiting, challenge, None, now);
+            return self.finish(messages, waiting, challenge, None, now);
         }
         let (peer, token, code) = (waiting.peer, waiting.token.clone(), snapshot.code);
-        self.send_answer(waiting, code, Origin::Answer, first, now);
+        self.send_answer(messages, waiting, code, Origin::Answer, first, now);
         for other in others {
-            self.layer.non_confirmable(peer, code, &token, other);
+            messages.non_confirmable(peer, code, &token, other);
         }
     }
 }

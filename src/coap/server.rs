@@ -1,18 +1,22 @@
 //! The server's half: from a request to its one answer.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::block::{self, Arrival, Asked, Block, SIZE_EXPONENT_MAX, Snapshot, Uploads};
-use super::codec::{self, Kind, Message, Token};
+use super::block::{self, Arrival, Asked, Block, SIZE_EXPONENT_MAX, Snapshot, Snapshots, Uploads};
+use super::codec::{self, Content, DATAGRAM_BYTES_MAX, LastTail, Token};
 use super::criticality;
-use super::duplicates::{Fingerprint, Seen};
-use super::endpoint::Endpoint;
-use super::exchange::Origin;
-use super::observe::Rendered;
+use super::echo::Echo;
+use super::exchange::{Messages, Origin, Reply};
+use super::observe::{Observers, Rendered};
 use super::quick::Wanted;
+use super::random::{AsItIs, Keyed};
 use super::timers::Timer;
-use super::{Code, Options, Output, Peer, Reception, Request, Response, Ticket, Topic, option};
+use super::{
+    Code, Config, Memory, Options, Output, Peer, Reception, Request, Response, Ticket, Topic,
+    option,
+};
 use crate::clock::Instant;
 
 /// Requests that may wait for their answer, all peers together. Each may hold a body.
@@ -21,12 +25,14 @@ pub const REQUESTS_MAX: usize = 1024;
 /// Requests of one peer that may wait for their answer. With NSTART 1 an honest client has one or two.
 pub const REQUESTS_PER_PEER_MAX: usize = 32;
 
-/// A confirmable request that is still worked on is acknowledged after this long: well before the
-/// earliest retransmission, 2 s after it was sent (RFC 7252 section 5.2.2).
-pub const ACKNOWLEDGE_AFTER: Duration = Duration::from_millis(750);
-
 /// Answers to multicast requests that may wait for their moment.
 pub const DELAYED_MAX: usize = 256;
+
+/// One request that waits, bytes.
+pub(super) const REQUEST_BYTES: usize = 512;
+
+/// One delayed answer, bytes: at most a datagram.
+pub(super) const DELAYED_BYTES: usize = DATAGRAM_BYTES_MAX;
 
 /// How long a client should wait that was refused for want of room, seconds.
 const RETRY_AFTER_S: u32 = 10;
@@ -39,11 +45,9 @@ const MAX_AGE_DEFAULT_S: u32 = 60;
 pub(super) struct Waiting {
     pub(super) peer: Peer,
     pub(super) reception: Reception,
-    kind: Kind,
-    id: u16,
+    reply: Reply,
     pub(super) token: Token,
     code: Code,
-    pub(super) name: Fingerprint,
     pub(super) asked: Asked,
     pub(super) block1: Option<Block>,
     pub(super) block2: Option<Block>,
@@ -54,7 +58,6 @@ pub(super) struct Waiting {
     no_response: u32,
     /// Kept only if it wants to observe.
     observe: Option<Request>,
-    acknowledged: bool,
     /// The rooms above have seen it.
     handed_over: bool,
 }
@@ -73,81 +76,130 @@ impl Waiting {
     fn is_unwanted(&self, code: Code) -> bool {
         code != Code::CONTINUE && self.no_response >> code.class().saturating_sub(1) & 1 == 1
     }
+
+    /// What changed something is remembered for as long as its duplicates may come; the rest may be
+    /// worked out again (RFC 7252 section 4.5).
+    fn keep_for(&self, code: Code) -> Option<Peer> {
+        let changed = self.handed_over && !self.code.is_safe() && code.class() != 4;
+        changed.then_some(self.peer)
+    }
 }
 
-impl Endpoint {
-    /// A request came that is well-formed.
+/// The server's half of an endpoint.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) config: Config,
+    pub(super) keyed: Keyed,
+    /// Names tickets and what is delayed; never comes back.
+    serial: u64,
+    requests: HashMap<Ticket, Box<Waiting>, AsItIs>,
+    pub(super) echo: Echo,
+    delayed: BTreeMap<u64, (Peer, Delayed)>,
+    /// In clear, and with a session.
+    uploads: [Uploads; 2],
+    pub(super) snapshots: Snapshots,
+    last_tail: LastTail,
+    pub(super) observers: Observers,
+}
+
+impl Server {
+    pub(super) fn new(config: Config, keyed: Keyed, echo: Echo) -> Self {
+        Self {
+            config,
+            serial: 0,
+            requests: HashMap::default(),
+            echo,
+            delayed: BTreeMap::new(),
+            uploads: Default::default(),
+            snapshots: Snapshots::new(keyed.clone()),
+            last_tail: LastTail::default(),
+            observers: Observers::default(),
+            keyed,
+        }
+    }
+
+    /// Forgets a peer with all that it asked. Nothing is sent.
+    pub(super) fn drop_peer(&mut self, messages: &mut Messages, peer: Peer, now: Instant) {
+        let observers: Vec<u64> = self.observers.of_peer(peer).collect();
+        for number in observers {
+            self.drop_observer(messages, number, now);
+        }
+        for (_, waiting) in self.requests.extract_if(|_, waiting| waiting.peer == peer) {
+            messages.drop_request(&waiting.reply);
+        }
+        self.delayed.retain(|_, (other, _)| *other != peer);
+        self.uploads.iter_mut().for_each(|uploads| uploads.drop_peer(peer));
+        self.snapshots.drop_peer(peer);
+    }
+
+    /// What is held for peers, without what belongs to messages.
+    pub(super) fn memory(&self) -> Memory {
+        Memory {
+            answers: 0,
+            uploads: self.uploads.iter().map(Uploads::bytes).sum(),
+            snapshots: self.snapshots.bytes(),
+            observers: self.observers.bytes(),
+            requests: self.requests.len() * REQUEST_BYTES,
+            delayed: self.delayed.len() * DELAYED_BYTES,
+        }
+    }
+
+    /// A request came that is well-formed and no duplicate; its message had so many `bytes`.
     pub(super) fn on_request(
         &mut self,
-        peer: Peer,
-        reception: Reception,
-        message: Message,
-        datagram: &[u8],
+        messages: &mut Messages,
+        (peer, reception, reply): (Peer, Reception, Reply),
+        content: Content,
+        bytes: usize,
         now: Instant,
     ) {
-        // A group request reaches us by several ways: IPv4 and IPv6, every interface. Its token says
-        // that it is the same one.
-        let anyone = reception == Reception::Multicast && message.token.bytes().len() >= 4;
-        let name = self.duplicates.fingerprint((!anyone).then_some(&peer), datagram);
-        let Message { kind, code, id, token, options, payload } = message;
-        match self.duplicates.find(name, now) {
-            None => {}
-            Some(Seen::Answered(answer)) => {
-                if !answer.is_empty() {
-                    let answer = answer.to_vec();
-                    self.layer.datagram(peer, answer);
-                }
-                return;
-            }
-            Some(Seen::Waiting(ticket)) => {
-                if self.requests.get(&ticket).is_some_and(|waiting| waiting.acknowledged) {
-                    self.layer.acknowledge(peer, id);
-                }
-                return;
-            }
-        }
+        let Content { code, token, options, payload } = content;
         let mut waiting = Box::new(Waiting {
             peer,
             reception,
-            kind,
-            id,
+            reply,
             token,
             code,
-            name,
             asked: Asked::default(),
-            bytes: datagram.len(),
+            bytes,
             no_response: 0,
             block1: None,
             block2: None,
             wanted: None,
             observe: None,
-            acknowledged: false,
             handed_over: false,
         });
         let mut request = Request { code, options, payload };
-        match self.admit(&mut waiting, &mut request, now) {
-            Ok(()) => self.continue_quick(waiting, request, now),
-            Err(answer) => self.finish(waiting, answer, None, now),
+        match self.admit(messages, &mut waiting, &mut request, now) {
+            Ok(()) => self.continue_quick(messages, waiting, request, now),
+            Err(answer) => self.finish(messages, waiting, answer, None, now),
         }
     }
 
     /// A request came that is longer than we read (RFC 7252 section 4.6).
-    pub(super) fn refuse_too_long(&mut self, peer: Peer, id: u16, token: &Token) {
+    pub(super) fn refuse_too_long(
+        &mut self,
+        messages: &mut Messages,
+        peer: Peer,
+        id: u16,
+        token: &Token,
+    ) {
         let mut options = Options::default();
         options.set_uint(option::SIZE1, self.config.body_bytes_max as u32);
         let tail = codec::tail(&options, &[]);
         let code = Code::REQUEST_ENTITY_TOO_LARGE;
-        self.layer.datagram(peer, codec::frame(Kind::Acknowledgement, code, id, token, &tail));
+        messages.refuse(peer, id, (code, token, &tail));
     }
 
     /// Whether the rooms above should see this request, with its body whole; the error is its answer.
     fn admit(
         &mut self,
+        messages: &mut Messages,
         waiting: &mut Waiting,
         request: &mut Request,
         now: Instant,
     ) -> Result<(), Response> {
-        self.check_room(waiting, now)?;
+        self.check_room(messages, waiting, now)?;
         check_options(request, &self.config.options_known)?;
         waiting.no_response = request.options.uint(option::NO_RESPONSE).unwrap_or_default();
         waiting.asked = Asked::new(&self.keyed, request.code, &request.options);
@@ -167,16 +219,21 @@ impl Endpoint {
         self.check_echo(waiting, request, now)?;
         self.take_block1(waiting, request, now)?;
         self.continue_block2(waiting, now)?;
-        self.take_observe(waiting, request, now);
+        self.take_observe(messages, waiting, request, now);
         Ok(())
     }
 
-    fn check_room(&mut self, waiting: &Waiting, now: Instant) -> Result<(), Response> {
+    fn check_room(
+        &mut self,
+        messages: &mut Messages,
+        waiting: &Waiting,
+        now: Instant,
+    ) -> Result<(), Response> {
         let peer = &waiting.peer;
         let of_peer = || self.requests.values().filter(|other| other.peer == *peer).count();
         let full = self.requests.len() >= REQUESTS_MAX
             || (self.requests.len() >= REQUESTS_PER_PEER_MAX && of_peer() >= REQUESTS_PER_PEER_MAX);
-        if full || (!waiting.code.is_safe() && !self.duplicates.has_room_to_keep(peer, now)) {
+        if full || (!waiting.code.is_safe() && !messages.has_room_to_keep(peer, now)) {
             let mut answer = Response::diagnostic(Code::SERVICE_UNAVAILABLE, "too many requests");
             answer.options.set_uint(option::MAX_AGE, RETRY_AFTER_S);
             return Err(answer);
@@ -239,7 +296,13 @@ impl Endpoint {
         Err(Response::diagnostic(Code::REQUEST_ENTITY_INCOMPLETE, "this body is no longer kept"))
     }
 
-    fn take_observe(&mut self, waiting: &mut Waiting, request: &Request, now: Instant) {
+    fn take_observe(
+        &mut self,
+        messages: &mut Messages,
+        waiting: &mut Waiting,
+        request: &Request,
+        now: Instant,
+    ) {
         let multicast = waiting.reception == Reception::Multicast;
         if !request.code.is_safe() || multicast || waiting.wanted.is_some() {
             return;
@@ -248,7 +311,7 @@ impl Endpoint {
             Some(REGISTER) => waiting.observe = Some(request.clone()),
             Some(DEREGISTER) => {
                 if let Some(number) = self.observers.find(waiting.peer, &waiting.token) {
-                    self.drop_observer(number, now);
+                    self.drop_observer(messages, number, now);
                 }
             }
             _ => {}
@@ -257,17 +320,29 @@ impl Endpoint {
 
     /// Answers a request for later blocks by Q-Block2 from the snapshot they belong to; the rooms above
     /// see all others.
-    fn continue_quick(&mut self, mut waiting: Box<Waiting>, request: Request, now: Instant) {
+    fn continue_quick(
+        &mut self,
+        messages: &mut Messages,
+        mut waiting: Box<Waiting>,
+        request: Request,
+        now: Instant,
+    ) {
         if let Some(wanted) = waiting.wanted.take_if(|wanted| !wanted.begins) {
             if let Some(snapshot) = self.snapshots.get(waiting.peer, waiting.asked, now) {
-                return self.send_blocks(waiting, &wanted, &snapshot, now);
+                return self.send_blocks(messages, waiting, &wanted, &snapshot, now);
             }
             waiting.wanted = Some(wanted);
         }
-        self.hand_over(waiting, request, now);
+        self.hand_over(messages, waiting, request, now);
     }
 
-    fn hand_over(&mut self, mut waiting: Box<Waiting>, mut request: Request, now: Instant) {
+    fn hand_over(
+        &mut self,
+        messages: &mut Messages,
+        mut waiting: Box<Waiting>,
+        mut request: Request,
+        now: Instant,
+    ) {
         block::strip(&mut request.options);
         if let Some(kept) = &mut waiting.observe {
             block::strip(&mut kept.options);
@@ -275,71 +350,44 @@ impl Endpoint {
         self.serial += 1;
         let ticket = Ticket(self.serial);
         waiting.handed_over = true;
-        self.duplicates.waiting(waiting.name, ticket);
-        if waiting.kind == Kind::Confirmable {
-            self.unacknowledged.push_back((now + ACKNOWLEDGE_AFTER, ticket));
-        }
+        messages.wait(waiting.peer, &waiting.reply, now);
         let (peer, reception) = (waiting.peer, waiting.reception);
         self.requests.insert(ticket, waiting);
-        self.layer.outputs.push_back(Output::Request { ticket, peer, reception, request });
-    }
-
-    /// The rooms above take their time: the client must not ask again (RFC 7252 section 5.2.2).
-    pub(super) fn acknowledge_waiting(&mut self, now: Instant) {
-        while let Some((_, ticket)) = self.unacknowledged.pop_front_if(|(at, _)| *at <= now) {
-            let Some(waiting) = self.requests.get_mut(&ticket) else { continue };
-            waiting.acknowledged = true;
-            self.layer.acknowledge(waiting.peer, waiting.id);
-        }
-    }
-
-    /// Takes a request off the list of those that wait.
-    fn take_waiting(&mut self, ticket: Ticket) -> Option<Box<Waiting>> {
-        let waiting = self.requests.remove(&ticket)?;
-        let answered = |(_, ticket): &mut (Instant, Ticket)| !self.requests.contains_key(ticket);
-        while self.unacknowledged.pop_front_if(answered).is_some() {}
-        if self.unacknowledged.len() > 2 * REQUESTS_MAX {
-            self.unacknowledged.retain(|(_, ticket)| self.requests.contains_key(ticket));
-        }
-        Some(waiting)
+        messages.outputs.push_back(Output::Request { ticket, peer, reception, request });
     }
 
     /// See [`Endpoint::respond`].
     pub(super) fn answer(
         &mut self,
+        messages: &mut Messages,
         ticket: Ticket,
         response: Response,
         topic: Option<Topic>,
         now: Instant,
     ) {
-        let Some(mut waiting) = self.take_waiting(ticket) else { return };
+        let Some(mut waiting) = self.requests.remove(&ticket) else { return };
         match waiting.wanted.take() {
-            Some(wanted) => self.finish_quick(waiting, &wanted, response, now),
-            None => self.finish(waiting, response, topic, now),
+            Some(wanted) => self.finish_quick(messages, waiting, &wanted, response, now),
+            None => self.finish(messages, waiting, response, topic, now),
         }
     }
 
     /// See [`Endpoint::ignore`].
-    pub(super) fn leave_unanswered(&mut self, ticket: Ticket, now: Instant) {
-        let Some(waiting) = self.take_waiting(ticket) else { return };
-        self.send_nothing(waiting, Code::EMPTY, now);
-    }
-
-    /// The request is dealt with and gets no answer, only its acknowledgement.
-    fn send_nothing(&mut self, waiting: Box<Waiting>, code: Code, now: Instant) {
-        let mut sent = Vec::new();
-        if waiting.kind == Kind::Confirmable {
-            sent = Message::empty(Kind::Acknowledgement, waiting.id);
-            if !waiting.acknowledged {
-                self.layer.datagram(waiting.peer, sent.clone());
-            }
-        }
-        self.remember(&waiting, code, sent, now);
+    pub(super) fn leave_unanswered(
+        &mut self,
+        messages: &mut Messages,
+        ticket: Ticket,
+        now: Instant,
+    ) {
+        let Some(waiting) = self.requests.remove(&ticket) else { return };
+        let keep_for = waiting.keep_for(Code::EMPTY);
+        messages.leave_unanswered((waiting.peer, &waiting.reply), keep_for, now);
     }
 
     /// Sends the answer and remembers it.
     pub(super) fn finish(
         &mut self,
+        messages: &mut Messages,
         mut waiting: Box<Waiting>,
         response: Response,
         topic: Option<Topic>,
@@ -347,7 +395,7 @@ impl Endpoint {
     ) {
         let response = self.moderate(&mut waiting, response, now);
         let mut rendered = self.render(waiting.peer, waiting.asked, response, waiting.block2, now);
-        let observer = self.observe(&mut waiting, &rendered, topic, now);
+        let observer = self.observe(messages, &mut waiting, &rendered, topic, now);
         if observer.is_some() {
             rendered.options.set_uint(option::OBSERVE, self.observers.sequence());
         }
@@ -357,9 +405,10 @@ impl Endpoint {
         let origin = observer.map_or(Origin::Answer, Origin::Observer);
         let tail = self.last_tail.of(&rendered.options, &rendered.payload);
         if waiting.is_unwanted(rendered.code) {
-            self.send_nothing(waiting, rendered.code, now);
+            let keep_for = waiting.keep_for(rendered.code);
+            messages.leave_unanswered((waiting.peer, &waiting.reply), keep_for, now);
         } else {
-            self.send_answer(waiting, rendered.code, origin, &tail, now);
+            self.send_answer(messages, waiting, rendered.code, origin, &tail, now);
         }
     }
 
@@ -367,6 +416,7 @@ impl Endpoint {
     /// and its answer have it (RFC 7641 section 4.1).
     fn observe(
         &mut self,
+        messages: &mut Messages,
         waiting: &mut Waiting,
         rendered: &Rendered,
         topic: Option<Topic>,
@@ -375,80 +425,66 @@ impl Endpoint {
         let request = waiting.observe.take()?;
         let Some(topic) = topic.filter(|_| rendered.code.is_success()) else {
             if let Some(number) = self.observers.find(waiting.peer, &waiting.token) {
-                self.drop_observer(number, now);
+                self.drop_observer(messages, number, now);
             }
             return None;
         };
         let key = (waiting.peer, waiting.token.clone());
         let state = Arc::new(rendered.clone());
         let number = self.observers.register(key, request, topic, state, now)?;
-        self.plan_refresh(number, now);
+        self.plan_refresh(messages, number, now);
         Some(number)
     }
 
     pub(super) fn send_answer(
         &mut self,
+        messages: &mut Messages,
         waiting: Box<Waiting>,
         code: Code,
         origin: Origin,
         tail: &[u8],
         now: Instant,
     ) {
-        let Waiting { peer, id, ref token, .. } = *waiting;
-        let sent = match (waiting.reception, waiting.kind, waiting.acknowledged) {
-            (Reception::Multicast, ..) => {
-                self.delay(peer, code, token, tail, now);
-                Vec::new()
-            }
-            (_, Kind::Confirmable, false) => {
-                let answer = codec::frame(Kind::Acknowledgement, code, id, token, tail);
-                self.layer.datagram(peer, answer.clone());
-                answer
-            }
-            (_, Kind::Confirmable, true) => {
-                let queued = self.layer.confirmable(peer, origin, (code, token, tail), now);
-                if queued.is_err() {
-                    self.layer.non_confirmable(peer, code, token, tail);
-                } else if let Origin::Observer(number) = origin
-                    && let Some(observer) = self.observers.get_mut(number)
-                {
-                    observer.busy = true;
-                }
-                Message::empty(Kind::Acknowledgement, id)
-            }
-            _ => {
-                self.layer.non_confirmable(peer, code, token, tail);
-                Vec::new()
-            }
-        };
-        self.remember(&waiting, code, sent, now);
-    }
-
-    /// What changed something is remembered for as long as its duplicates may come; the rest may be
-    /// worked out again (RFC 7252 section 4.5).
-    fn remember(&mut self, waiting: &Waiting, code: Code, sent: Vec<u8>, now: Instant) {
-        let changed = waiting.handed_over && !waiting.code.is_safe() && code.class() != 4;
-        let keep_for = changed.then_some(waiting.peer);
-        self.duplicates.answered(waiting.name, waiting.kind, sent, keep_for, now);
+        let Waiting { peer, ref token, ref reply, .. } = *waiting;
+        let keep_for = waiting.keep_for(code);
+        if waiting.reception == Reception::Multicast {
+            self.delay(messages, peer, code, token, tail, now);
+            return messages.leave_unanswered((peer, reply), keep_for, now);
+        }
+        let parts = (code, token, tail);
+        let will_be_settled = messages.answer((peer, reply), origin, parts, keep_for, now);
+        if let Origin::Observer(number) = origin
+            && let Some(observer) = self.observers.get_mut(number)
+        {
+            observer.busy |= will_be_settled;
+        }
     }
 
     /// Answers to a group spread over the leisure period; refusals are kept to ourselves (RFC 7252
     /// section 8.2).
-    fn delay(&mut self, peer: Peer, code: Code, token: &Token, tail: &[u8], now: Instant) {
+    fn delay(
+        &mut self,
+        messages: &mut Messages,
+        peer: Peer,
+        code: Code,
+        token: &Token,
+        tail: &[u8],
+        now: Instant,
+    ) {
         if !code.is_success() || self.delayed.len() >= DELAYED_MAX {
             return;
         }
-        let at = now + self.layer.random.up_to(self.config.leisure);
+        let at = now + messages.random.up_to(self.config.leisure);
         self.serial += 1;
         let answer = Delayed { code, token: token.clone(), tail: tail.to_vec() };
         self.delayed.insert(self.serial, (peer, answer));
-        self.layer.timers.set(at, Timer::Leisure(self.serial));
+        messages.timers.set(at, Timer::Leisure(self.serial));
     }
 
     /// The moment of a delayed answer has come.
-    pub(super) fn send_delayed(&mut self, number: u64) {
+    pub(super) fn send_delayed(&mut self, messages: &mut Messages, number: u64) {
         let Some((peer, answer)) = self.delayed.remove(&number) else { return };
-        self.layer.non_confirmable(peer, answer.code, &answer.token, &answer.tail);
+        messages.non_confirmable(peer, answer.code, &answer.token, &answer.tail);
     }
 
     /// A whole response with an ETag, for more than one block of it.

@@ -9,8 +9,7 @@
 use super::block::{Block, SIZE_EXPONENT_MAX};
 use super::codec;
 use super::echo::{AMPLIFICATION_MAX, ANSWER_TO_ANYBODY_BYTES};
-use super::endpoint::Endpoint;
-use super::server::Waiting;
+use super::server::{Server, Waiting};
 use super::{Code, Peer, Reception, Request, Response, option};
 use crate::clock::Instant;
 
@@ -23,7 +22,7 @@ const CUT_BYTES: usize = 19;
 /// Block1 in an answer, bytes at most.
 const BLOCK1_BYTES: usize = 5;
 
-impl Endpoint {
+impl Server {
     /// Asks those in clear for proof where the configuration wants it: that they are there before
     /// they change or observe something (RFC 9175 section 2.3 and 2.6). Of a body only the first block
     /// is asked; the others continue what it began.
