@@ -385,7 +385,8 @@ impl Device {
         now: Now,
     ) -> Response {
         command.came_from(&peer.remote);
-        tracing::info!("{command}");
+        let asker = command.origin().map_or("", |origin| &origin.principal);
+        tracing::info!("{asker} at {} asks: {command}", peer.remote);
         let result = self.records.engine.command(command.clone(), now);
         self.audit_order(&command, result.as_ref().err(), now);
         let site = self.records.site(&[], self.secure.is_onboarding(), now);
