@@ -90,6 +90,8 @@ fn log(unasked: LevelFilter, verbose: u8) {
     };
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
+        // It would tell of them on standard error, where writing has just failed, and end the process.
+        .log_internal_errors(false)
         // Without colours in the build this changes nothing.
         .with_ansi(cfg!(feature = "tool") && io::stderr().is_terminal())
         .with_max_level(level)

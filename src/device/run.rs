@@ -32,7 +32,8 @@ const BATCHES_MAX: usize = 16;
 const INTERFACES_EVERY: Duration = Duration::from_secs(30);
 
 /// Runs a device until it is told to stop (SIGTERM, SIGINT). `ready` is called once it can be used.
-/// SIGUSR1 is the button that resets it; so is, at the start, a file `reset` in `directory`.
+/// SIGUSR1 is the button that resets it; so is, at the start, a file `reset` in `directory`. SIGHUP
+/// changes nothing.
 ///
 /// # Errors
 ///
@@ -42,18 +43,38 @@ pub async fn run(
     directory: &std::path::Path,
     ready: impl FnOnce(&Ready),
 ) -> Result<(), Error> {
-    let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::user_defined1()];
-    let [Ok(terminate), Ok(interrupt), Ok(button)] = &mut kinds.map(signal) else {
-        return Err(Error::Start("the system gives no signals".into()));
-    };
+    let mut signals = Signals::listen()
+        .map_err(|error| Error::Start(format!("the system gives no signals: {error}")))?;
     // Before anything is read: two agents with one record would each believe their own copy.
     let _claim = Claim::take(directory)?;
     let mut device = Device::start(settings, directory)?;
     ready(&device.ready);
     tell_systemd(NotifyState::Ready);
-    device.live(terminate, interrupt, button).await;
+    device.live(&mut signals).await;
     tell_systemd(NotifyState::Stopping);
     Ok(())
+}
+
+/// What people and service managers tell a process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    /// SIGUSR1.
+    button: Signal,
+    /// SIGHUP. By itself it would end the process, and it means "read your configuration again" to most
+    /// who send it; it also comes when the terminal of whoever started the device is closed.
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            button: signal(SignalKind::user_defined1())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
 }
 
 /// Nothing happens where no service manager waits (`NOTIFY_SOCKET` is not set).
@@ -167,7 +188,7 @@ impl Device {
         }
     }
 
-    async fn live(&mut self, terminate: &mut Signal, interrupt: &mut Signal, button: &mut Signal) {
+    async fn live(&mut self, signals: &mut Signals) {
         let mut inbox = Inbox::new();
         let mut watchdog = Watchdog::new();
         loop {
@@ -177,9 +198,12 @@ impl Device {
                 () = self.sockets.ready() => self.receive(&mut inbox),
                 woken = self.records.engine.woken() => self.woken(woken, clock::now()),
                 () = sleep::until(deadline, now.mono) => {}
-                _ = button.recv() => self.reset_by_hand("the button (SIGUSR1)", clock::now()),
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                _ = signals.button.recv() => self.reset_by_hand("the button (SIGUSR1)", clock::now()),
+                _ = signals.hangup.recv() => tracing::warn!(
+                    "SIGHUP changes nothing: the configuration is read at the start only"
+                ),
+                _ = signals.terminate.recv() => break,
+                _ = signals.interrupt.recv() => break,
             }
             self.wake(clock::now());
         }

@@ -2,14 +2,16 @@
 //! service manager that it lives.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
-use crate::bench::{Device, Vendor, make_executable};
+use crate::bench::{Device, Vendor, make_executable, try_get};
 use crate::lives::now;
 
 /// What the status resource says an installation waits for.
@@ -114,4 +116,41 @@ fn the_service_manager_hears_that_the_device_is_ready_lives_and_stops() {
     let last = (0..100).map(|_| hear()).find(|word| word != "WATCHDOG=1");
     assert_eq!(last.as_deref(), Some("STOPPING=1"));
     assert_eq!(device.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn sighup_is_told_and_changes_nothing() {
+    let vendor = Vendor::new();
+    let mut device = Device::start(&vendor, "cam");
+    device.signal(Signal::HUP);
+    let told = "SIGHUP changes nothing: the configuration is read at the start only";
+    harness::until("the signal is told", || device.is_dead() || device.log().contains(told));
+    assert_eq!(device.log().matches("SIGHUP").count(), 1, "{}", device.log());
+    assert_eq!(device.get("/softwareupdateResURI")["swupdatestate"], "idle");
+    assert_eq!(device.stop(), Some(0));
+}
+
+#[test]
+fn a_log_that_nobody_reads_any_more_does_not_end_the_device() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut device = Command::new(env!("CARGO_BIN_EXE_freshen"))
+        .args(["device", "--insecure", "--coap", "127.0.0.1:0", "--state"])
+        .arg(directory.path().join("state"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It says something before it is ready, and somebody still reads.
+    let mut line = String::new();
+    BufReader::new(device.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let ready: Value = serde_json::from_str(&line).unwrap();
+    drop(device.stderr.take());
+    let signal = |signal| rustix::process::kill_process(Pid::from_child(&device), signal).unwrap();
+    // One more line of the log, and the next thing that it does is seen from outside.
+    signal(Signal::HUP);
+    let address = ready["coap"][0].as_str().unwrap();
+    let answer = try_get(&format!("coap://{address}/softwareupdateResURI"));
+    signal(Signal::TERM);
+    assert_eq!(device.wait().unwrap().code(), Some(0), "{answer:?}");
+    assert_eq!(answer.unwrap()["swupdatestate"], "idle");
 }
