@@ -55,7 +55,10 @@ pub(super) fn run(args: Args) -> Result<()> {
             Ok(agent) => agent.unwrap_or_else(|| own.clone()),
             // A disk that does not even let us count still has an agent on it that may help.
             Err(error) => {
-                tracing::error!("{error:#}; starting the agent that was there from the beginning");
+                tracing::error!(
+                    "{}; starting the agent that was there from the beginning",
+                    super::in_words(&error)
+                );
                 break;
             }
         };

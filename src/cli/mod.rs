@@ -69,11 +69,25 @@ pub fn run() -> ExitCode {
         // Whoever read our output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("freshen: {error:#}");
+            eprintln!("freshen: {}", in_words(&error));
             let wrong_use = error.is::<Usage>() || error.is::<config::Error>();
             if wrong_use { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// The error and its causes, each said once: an error of ours says its cause in its own sentence, since a log
+/// or an audit list has room for one; one of a library may leave that to whoever shows it.
+fn in_words(error: &anyhow::Error) -> String {
+    let mut words = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if words.is_empty() {
+            words = cause;
+        } else if !words.contains(&cause) {
+            words = format!("{words}: {cause}");
+        }
+    }
+    words
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -14,6 +14,7 @@ mod main_job;
 mod manners;
 mod ownership;
 mod side_by_side;
+mod starts;
 mod threats;
 #[allow(dead_code, reason = "stalling is for the adversary")]
 mod tool;

@@ -19,6 +19,7 @@ use anyhow::Context;
 
 use access::Access;
 
+use super::in_words;
 use crate::client::{Client, Error, Failure, Keys, Patience, Refusal};
 use crate::coap::Code;
 use crate::dtls;
@@ -97,7 +98,7 @@ fn advised(error: anyhow::Error) -> anyhow::Error {
         (None, Some(error)) => advice(error),
     };
     match advice {
-        Some(advice) => anyhow::anyhow!("{error:#}; {advice}"),
+        Some(advice) => anyhow::anyhow!("{}; {advice}", in_words(&error)),
         None => error,
     }
 }
