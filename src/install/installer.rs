@@ -198,7 +198,8 @@ impl Installer {
         self.activate(cancel)
     }
 
-    /// Runs the health command until it succeeds or `deadline` has come.
+    /// Runs the health command until it succeeds or `deadline` has come. Each failure is told in the log
+    /// at once: until the deadline there is nothing else to see.
     ///
     /// # Errors
     ///
@@ -224,7 +225,12 @@ impl Installer {
                 Ok(()) => return Ok(()),
                 Err(failed) => last = failed.words,
             }
-            std::thread::sleep(HEALTH_PAUSE.min(deadline - clock::now().mono));
+            let left = deadline - clock::now().mono;
+            if !cancel.is_cancelled() {
+                let seconds = left.as_secs();
+                tracing::warn!("the health command {last}; it may succeed within {seconds} s yet");
+            }
+            std::thread::sleep(HEALTH_PAUSE.min(left));
         }
     }
 

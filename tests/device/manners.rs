@@ -154,3 +154,22 @@ fn a_log_that_nobody_reads_any_more_does_not_end_the_device() {
     assert_eq!(device.wait().unwrap().code(), Some(0), "{answer:?}");
     assert_eq!(answer.unwrap()["swupdatestate"], "idle");
 }
+
+#[test]
+fn a_health_check_that_fails_is_told_before_the_trial_ends() {
+    let vendor = Vendor::new();
+    let once = vendor.path("once");
+    // It fails the first time only, so that no failed update tells of it in the end.
+    let health = format!(
+        "test -e {0} || {{ touch {0}; echo starting >&2; echo no frames >&2; exit 7; }}",
+        once.display()
+    );
+    let url = vendor.publish("1.1.0", &health, 1000);
+    let device = Device::start(&vendor, "cam");
+    device.order(&url, "upgrade", &now(0)).unwrap();
+    assert_eq!(device.wait_until_idle()["swupdateresult"], 1, "{}", device.log());
+    let told = device.log();
+    let told: Vec<&str> = told.lines().filter(|line| line.contains("the health command")).collect();
+    let [line] = told[..] else { panic!("{told:?}") };
+    assert!(line.contains("ended with exit code 7") && line.contains("no frames"), "{line}");
+}
