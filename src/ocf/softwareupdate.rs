@@ -149,9 +149,9 @@ pub(super) fn command(body: &[u8], purl_max: usize, now: Now) -> Result<Wish, Fa
 
 fn package_url(text: String, purl_max: usize) -> Result<String, Fault> {
     match text.chars().count() {
-        length if length > purl_max => {
-            Err(format!("purl has {length} characters; this device takes {purl_max}"))
-        }
+        length if length > purl_max => Err(format!(
+            "purl has {length} characters; this device takes {purl_max} (update.purl_max)"
+        )),
         _ => Ok(text),
     }
 }
@@ -250,6 +250,21 @@ mod tests {
             assert!(fault.contains(name), "{fault}");
         }
         assert!(with(&[("colour", 1.into())], "").unwrap_err().contains("colour"));
+    }
+
+    #[test]
+    fn a_purl_that_is_too_long_is_told_the_bound_and_who_sets_it() {
+        let ask = |length| {
+            ask(cbor!({
+                "purl" => "x".repeat(length),
+                "swupdateaction" => "isac",
+                "updatetime" => "now",
+            })
+            .unwrap())
+        };
+        assert!(ask(64).is_ok());
+        let told = "purl has 80 characters; this device takes 64 (update.purl_max)";
+        assert_eq!(ask(80).unwrap_err(), told);
     }
 
     #[test]
