@@ -15,7 +15,7 @@ use std::time::Duration;
 use freshen_fleet::plan::campaign::{
     AbortRule, Action, Campaign, Counts, Place, Policy, Scope, State as Does, WavePolicy, Why,
 };
-use freshen_fleet::plan::explain::{self, Candidate};
+use freshen_fleet::plan::explain::{self, Candidate, Wait};
 use freshen_fleet::plan::failure::{Class, Failure};
 use freshen_fleet::plan::judge;
 use freshen_fleet::plan::queue::Interval;
@@ -488,7 +488,7 @@ impl World {
         }
     }
 
-    /// Lets everything end: resumes, retries a few times, and cancels in the end.
+    /// Lets everything end: retries and resumes, and cancels what cannot be resumed or fails too often.
     fn patient_person(&mut self) {
         self.answer(true);
         match self.campaign.state {
@@ -499,9 +499,15 @@ impl World {
             Does::Paused(Why::Missed { .. }) if self.random.percent(10) => {
                 self.campaign(&step::Input::Cancel);
             }
-            Does::Paused(_) => {
+            Does::Paused(why) => {
                 self.retry();
-                self.campaign(&step::Input::Resume);
+                if !self.campaign(&step::Input::Resume) {
+                    // A retry after the interval expires at once, so a wave can be beyond help.
+                    let said = explain::campaign(&self.campaign, &self.policy);
+                    let told = matches!(said, Some(Wait::Paused(Why::Missed { .. })));
+                    assert!(told || why != Why::Person, "resume is refused, and {said:?} is said");
+                    assert!(self.campaign(&step::Input::Cancel), "the way out that is left");
+                }
             }
             _ => {}
         }

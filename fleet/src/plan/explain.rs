@@ -255,6 +255,11 @@ fn running(campaign: &Campaign, policy: &Policy) -> Result<(), Wait> {
         State::Draft => Err(Wait::Draft),
         State::WaitingForApproval => Err(Wait::Approval),
         State::Scheduled => Err(Wait::Scheduled(policy.interval.not_before.unwrap_or_default())),
+        // Resuming would be refused, so nobody is told to.
+        State::Paused(Why::Person) => {
+            let missed = judge::missed(campaign, policy);
+            Err(Wait::Paused(missed.map_or(Why::Person, |wave| Why::Missed { wave })))
+        }
         State::Paused(why) => Err(Wait::Paused(why)),
         State::Finished | State::Cancelled => Err(Wait::Ended),
     }
@@ -293,6 +298,28 @@ pub fn wave(campaign: &Campaign, policy: &Policy, wave: usize) -> Option<Wait> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::campaign::{Counts, WavePolicy};
+    use crate::plan::step::{Input, Refusal, step};
+
+    #[test]
+    fn nobody_is_told_to_resume_what_would_not_be_resumed() {
+        let policy = Policy {
+            waves: vec![WavePolicy { success_percent: 50, ..WavePolicy::default() }],
+            ..Policy::default()
+        };
+        let mut paused = Campaign::new(&[3]);
+        (paused.state, paused.begun) = (State::Paused(Why::Person), 1);
+        let resume = |campaign: &Campaign| step(campaign, &Input::Resume, &policy, Time::default());
+
+        assert_eq!(campaign(&paused, &policy), Some(Wait::Paused(Why::Person)), "the control");
+        assert_eq!(resume(&paused).unwrap().next.state, State::Running);
+
+        paused.waves[0].counts = Counts { in_flight: 1, failed: 2, ..Counts::default() };
+        assert_eq!(resume(&paused), Err(Refusal::StillMissed(0)));
+        let said = campaign(&paused, &policy).unwrap();
+        assert_eq!(said, Wait::Paused(Why::Missed { wave: 0 }));
+        assert!(said.to_string().contains("cancel"), "{said}");
+    }
 
     #[test]
     fn moments_are_shown_as_dates() {
