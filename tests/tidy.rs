@@ -153,8 +153,9 @@ fn requests_know_nothing_of_messages() {
 #[test]
 fn every_test_that_the_list_of_threats_names_exists() {
     let text = fs::read_to_string("docs/threats.md").unwrap();
-    let sources = [rust_files(Path::new("src")), rust_files(Path::new("tests"))].concat();
-    let code: String = sources.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let folders = ["src", "tests", "fleet/src", "fleet/tests"];
+    let sources = folders.iter().flat_map(|folder| rust_files(Path::new(folder)));
+    let code: String = sources.map(|file| fs::read_to_string(file).unwrap()).collect();
     let mut names = 0;
     for row in text.lines().filter(|line| line.starts_with("| ")) {
         let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();

@@ -148,7 +148,11 @@ pub(crate) fn tokens_end_and_are_never_shown_again(fleet: &Fleet) {
     ann(401);
     let made = admin.post("/tokens", json!({ "name": "bob", "role": "operator" })).is(201).json();
     let path = format!("/tokens/{}", made["id"].as_str().unwrap());
+    let bearer = format!("Bearer {}", made["token"].as_str().unwrap());
+    let bob = || fleet.nobody.send("GET", "/devices", &[("authorization", &bearer)], None);
+    bob().is(200);
     admin.delete(&path).is(204);
+    bob().refuses(401, "unauthorized");
     admin.delete(&path).refuses(404, "missing_entity");
     for wrong in [
         json!({ "name": "", "role": "viewer" }),
