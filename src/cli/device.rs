@@ -1,9 +1,11 @@
 //! `freshen device`: runs a device.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use rustix::fs::Mode;
 
 use crate::config::{Overrides, Settings};
 use crate::device;
@@ -45,6 +47,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         tracing::warn!("no --state; everything is kept in ./{STATE_DEFAULT}");
         STATE_DEFAULT.into()
     });
+    keep_private(&state);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -56,4 +59,16 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     // A worker that cannot be interrupted must not hold up the end.
     runtime.shutdown_background();
     Ok(())
+}
+
+/// What this process makes is for nobody else: keys, PINs, and software that was encrypted for this
+/// device. The installer sets by itself what a package says of its files. Programs that the agent runs
+/// inherit this.
+fn keep_private(state: &Path) {
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    let mode = std::fs::metadata(state).map_or(0, |state| state.permissions().mode());
+    if mode & 0o007 != 0 {
+        let state = state.display();
+        tracing::warn!("every user of this machine can look into {state}; chmod 700 closes it");
+    }
 }

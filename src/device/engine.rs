@@ -346,11 +346,13 @@ impl Engine {
         }
     }
 
-    /// What the loop waits for on behalf of the engine.
-    pub(super) async fn woken(&mut self) -> Woken {
+    /// What the loop waits for on behalf of the engine; none if the workshop is gone.
+    pub(super) async fn woken(&mut self) -> Option<Woken> {
         tokio::select! {
-            (work, report) = self.workshop.report() => Woken::Report(work, report),
-            request = Self::request(&mut self.inbox) => Woken::Request(request),
+            report = self.workshop.report() => {
+                report.map(|(work, report)| Woken::Report(work, report))
+            }
+            request = Self::request(&mut self.inbox) => Some(Woken::Request(request)),
         }
     }
 

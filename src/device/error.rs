@@ -10,7 +10,7 @@ use crate::net;
 use crate::package::KeyError;
 use crate::store::{self, Form};
 
-/// What kept a device from starting.
+/// What kept a device from starting, or from going on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another agent lives in the state directory.
@@ -56,6 +56,12 @@ pub enum Error {
     /// How software is installed.
     #[error("install: {0}")]
     Install(#[from] install::Error),
+    /// The thread that fetches and installs has panicked: what it was at is taken up at the next start.
+    #[error(
+        "the part that fetches and installs has failed; this is a defect of the agent, and its message \
+         is above. Start the agent again: it takes up where it was"
+    )]
+    Workshop,
     /// Something that the system refused.
     #[error("cannot start: {0}")]
     Start(String),

@@ -18,6 +18,7 @@ mod policy;
 mod proof;
 mod records;
 mod run;
+mod said;
 mod secure;
 mod setup;
 mod sleep;

@@ -89,7 +89,9 @@ impl Device {
         match result {
             Ok(()) => pending.written(&site, None),
             Err(Rejected::Refused(refusal)) => {
-                tracing::info!("{asker} at {} is refused: {refusal}", peer.remote);
+                if self.secure.said.may_say("is refused", now.mono) {
+                    tracing::info!("{asker} at {} is refused: {refusal}", peer.remote);
+                }
                 pending.written(&site, Some(&refusal))
             }
             Err(rejected @ Rejected::NotDurable(_)) => {
@@ -110,7 +112,8 @@ impl Device {
         let Some(security) = self.records.security() else {
             return Response::new(Code::NOT_FOUND);
         };
-        let refusal = self.secure.change_roles(peer, change, security, now).err();
+        let refusal =
+            self.secure.change_roles(peer, change, security, self.records.judged(now)).err();
         if let Some(refusal) = &refusal {
             let about = format!("{refusal} ({})", peer.remote);
             self.note(Event::new(
@@ -127,10 +130,12 @@ impl Device {
 
     /// Somebody may not do what they asked for.
     pub(super) fn denied(&mut self, resource: Resource, subject: &Subject, peer: Peer, now: Now) {
-        tracing::info!("{subject} at {} is denied {resource:?}", peer.remote);
-        if resource == Resource::SoftwareUpdate && matches!(subject, Subject::Peer(_)) {
-            let href = &self.records.about.softwareupdate_href;
-            tracing::info!("an ACE has to name {href} and allow this; wildcards do not cover it");
+        if self.secure.said.may_say("is denied", now.mono) {
+            tracing::info!("{subject} at {} is denied {resource:?}", peer.remote);
+            if resource == Resource::SoftwareUpdate && matches!(subject, Subject::Peer(_)) {
+                let href = &self.records.about.softwareupdate_href;
+                tracing::info!("an ACE has to name {href}; wildcards do not cover it");
+            }
         }
         let about = format!("{subject} at {}, {resource:?}", peer.remote);
         self.note(Event::new(Category::Access, 2, now.wall, "Access Denied", about));
@@ -164,7 +169,9 @@ impl Device {
 
     /// Somebody asks for an update, and does not get it.
     pub(super) fn audit_declined(&mut self, command: &Command, declined: &Declined, now: Now) {
-        tracing::info!("refused: {declined}");
+        if self.secure.said.may_say("refused", now.mono) {
+            tracing::info!("refused: {declined}");
+        }
         let message = format!("an order was refused: {declined}");
         self.note_order(Event::new(Category::Device, 3, now.wall, message, asked(command)));
     }
@@ -174,7 +181,9 @@ impl Device {
         let why = String::from_utf8_lossy(&response.payload);
         let message = format!("an order was refused: {}", why.escape_debug());
         let about = format!("{who} at {}", peer.remote);
-        tracing::info!("{about}: {message}");
+        if self.secure.said.may_say("an order was refused", now.mono) {
+            tracing::info!("{about}: {message}");
+        }
         self.note_order(Event::new(Category::Device, 3, now.wall, message, about));
     }
 
@@ -233,7 +242,7 @@ impl Device {
             tracing::error!("{rejected}");
         }
         if let Some(security) = self.records.security() {
-            self.secure.adopt(security, now);
+            self.secure.adopt(security, self.records.judged(now));
         }
     }
 
@@ -244,6 +253,7 @@ impl Device {
         now: Now,
     ) -> Result<(), Rejected<Refusal>> {
         // What a locked device cannot read, it does not write over either.
+        let judged = self.records.judged(now);
         let ownership = self.records.ownership.as_mut().filter(|ownership| !ownership.locked);
         let Some(ownership) = ownership else { return Ok(()) };
         let secure = &self.secure;
@@ -251,7 +261,7 @@ impl Device {
             rules: &ownership.rules,
             owner_key: &|owner, device| secure.owner_key(owner, device),
             certificate: &policy::check_certificate,
-            now,
+            now: judged,
         };
         let effects = ownership.keeper.take(input, &world)?;
         self.carry_out_security(effects, now);
@@ -263,7 +273,7 @@ impl Device {
             match effect {
                 Effect::PolicyChanged => {
                     if let Some(security) = self.records.security() {
-                        self.secure.adopt(security, now);
+                        self.secure.adopt(security, self.records.judged(now));
                     }
                 }
                 Effect::ShowPin => self.secure.want_pin(now.mono),
@@ -305,9 +315,10 @@ impl Device {
         };
         let site = self.records.site(&[], self.secure.is_onboarding(), now);
         let (secure, security) = (&self.secure, self.records.security());
+        let judged = self.records.judged(now);
         self.coap.end_observations(&error, now.mono, |topic, watcher| {
             let resource = usize::try_from(topic.0).ok().and_then(|n| TOPICS.get(n).copied());
-            let subject = secure.subject(watcher.peer, security, now);
+            let subject = secure.subject(watcher.peer, security, judged);
             !resource.is_some_and(|resource| ocf::readable(&site, &subject, resource))
         });
     }

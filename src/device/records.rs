@@ -42,6 +42,12 @@ impl Records {
         self.ownership.as_ref().map(|ownership| ownership.keeper.state())
     }
 
+    /// Now, and not before what is known to have passed: by this credentials and certificates are
+    /// judged, so that what has ended stays ended when the clock is put back.
+    pub(super) fn judged(&self, now: Now) -> Now {
+        Now { wall: self.engine.state().time(now.wall), ..now }
+    }
+
     /// What an answer may depend on. `connected`: an onboarding connection stands.
     pub(super) fn site<'a>(
         &'a self,

@@ -12,6 +12,7 @@ use super::error::Error;
 use super::keeper::Keeper;
 use super::ownership::{self, Lost, Waiting};
 use super::records::{Ownership, Records};
+use super::said::LeftOut;
 use super::secure::{Event, Secure};
 use super::setup::{Opened, Parts, Ready};
 use super::sleep;
@@ -50,9 +51,9 @@ pub async fn run(
     let mut device = Device::start(settings, directory)?;
     ready(&device.ready);
     tell_systemd(NotifyState::Ready);
-    device.live(&mut signals).await;
+    let ended = device.live(&mut signals).await;
     tell_systemd(NotifyState::Stopping);
-    Ok(())
+    ended
 }
 
 /// What people and service managers tell a process.
@@ -169,8 +170,8 @@ impl Device {
 
     fn begin(&mut self, guarding: Vec<ocf::security::Effect>, reset: bool, now: Now) {
         match self.records.security() {
-            Some(security) => self.secure.adopt(security, now),
-            None => self.secure.open(now),
+            Some(security) => self.secure.adopt(security, self.records.judged(now)),
+            None => self.secure.open(self.records.judged(now)),
         }
         self.follow(now);
         self.carry_out_security(guarding, now);
@@ -188,29 +189,35 @@ impl Device {
         }
     }
 
-    async fn live(&mut self, signals: &mut Signals) {
+    async fn live(&mut self, signals: &mut Signals) -> Result<(), Error> {
         let mut inbox = Inbox::new();
         let mut watchdog = Watchdog::new();
-        loop {
+        let ended = loop {
             let now = clock::now();
             let deadline = self.deadline(now).into_iter().chain(watchdog.feed(now.mono)).min();
             tokio::select! {
                 () = self.sockets.ready() => self.receive(&mut inbox),
-                woken = self.records.engine.woken() => self.woken(woken, clock::now()),
+                woken = self.records.engine.woken() => match woken {
+                    Some(woken) => self.woken(woken, clock::now()),
+                    // Half a device is worse than one that begins anew.
+                    None => break Err(Error::Workshop),
+                },
                 () = sleep::until(deadline, now.mono) => {}
                 _ = signals.button.recv() => self.reset_by_hand("the button (SIGUSR1)", clock::now()),
                 _ = signals.hangup.recv() => tracing::warn!(
                     "SIGHUP changes nothing: the configuration is read at the start only"
                 ),
-                _ = signals.terminate.recv() => break,
-                _ = signals.interrupt.recv() => break,
+                _ = signals.terminate.recv() => break Ok(()),
+                _ = signals.interrupt.recv() => break Ok(()),
             }
             self.wake(clock::now());
-        }
+        };
         // Nothing is lost: what is not on disk was never said, and work is taken up again.
         self.records.engine.stop();
         self.keep_events(true, clock::now());
+        self.secure.said.tell(LeftOut::Everything, clock::now().mono);
         tracing::info!("stopped");
+        ended
     }
 
     /// When to wake at the latest: the nearest of everything that is ever waited for.
@@ -220,6 +227,7 @@ impl Device {
             self.coap.deadline().map(|(at, _)| at),
             self.secure.deadline(),
             self.waiting.deadline(),
+            self.secure.said.deadline(),
             Some(self.interfaces_read + INTERFACES_EVERY),
         ]
         .into_iter()
@@ -250,7 +258,7 @@ impl Device {
         self.ways[way] = arrival.interface;
         if arrival.service == Service::Secure {
             let from = dtls::Path { remote: arrival.remote, socket: arrival.path.0 };
-            return self.secure.handle_datagram(from, arrival.bytes, now);
+            return self.secure.handle_datagram(from, arrival.bytes, self.records.judged(now));
         }
         let peer = Peer { remote: arrival.remote, socket: arrival.path.0, session: 0 };
         let reception = if arrival.multicast { Reception::Multicast } else { Reception::Unicast };
@@ -263,11 +271,12 @@ impl Device {
             self.coap.handle_timeout(now.mono);
         }
         if self.secure.deadline().is_some_and(|at| at <= now.mono) {
-            self.secure.handle_timeout(self.records.security(), now);
+            self.secure.handle_timeout(self.records.security(), self.records.judged(now));
             // Credentials end by themselves.
             self.end_observations(Lost::Access, now);
         }
         self.keep_events(false, now);
+        self.secure.said.tell(LeftOut::WhatIsDue, now.mono);
         if self.records.engine.wake(now) {
             self.tell(Resource::UpdateStatus, Notify::NonConfirmable, now);
         }
@@ -315,7 +324,8 @@ impl Device {
     }
 
     fn drain_sessions(&mut self, now: Now) {
-        while let Some(event) = self.secure.poll_event(self.records.security(), now) {
+        let judged = self.records.judged(now);
+        while let Some(event) = self.secure.poll_event(self.records.security(), judged) {
             match event {
                 Event::Datagram { path, bytes } => {
                     self.sockets.send(Path(path.socket), path.remote, bytes);
@@ -344,7 +354,7 @@ impl Device {
     ) {
         let endpoints =
             if Resource::needs_endpoints(&request) { self.endpoints(peer) } else { Vec::new() };
-        let subject = self.secure.subject(peer, self.records.security(), now);
+        let subject = self.secure.subject(peer, self.records.security(), self.records.judged(now));
         let spoken = tracing::enabled!(tracing::Level::DEBUG).then(|| spoken(&request));
         let site = self.records.site(&endpoints, self.secure.is_onboarding(), now);
         let (response, watched) = match ocf::answer(&site, &subject, reception, request) {

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::pin::Pin;
 use super::policy::{self, Configured, PIN_IDENTITY, Roster};
 use super::proof::{Asserted, Proof};
+use super::said::Said;
 use crate::clock::{Instant, Now};
 use crate::coap::Peer;
 use crate::dtls::{
@@ -42,6 +43,8 @@ pub(super) struct Secure {
     policy_read: Instant,
     /// When the first of the sessions ends by itself.
     expiry: Option<Instant>,
+    /// What strangers made us say, by clear or secure ways.
+    pub(super) said: Said,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -88,6 +91,7 @@ impl Secure {
             closing: None,
             policy_read: Instant::ZERO,
             expiry: None,
+            said: Said::default(),
         }
     }
 
@@ -284,12 +288,16 @@ impl Secure {
                     let number = session.get();
                     let onboarding = self.onboarding.take_if(|one| one.session == number).is_some();
                     if let Some(Session { peer, .. }) = self.sessions.remove(&number) {
-                        tracing::info!("{} is gone: {reason:?}", peer.remote);
+                        if self.said.may_say("is gone", now.mono) {
+                            tracing::info!("{} is gone: {reason:?}", peer.remote);
+                        }
                         return Some(Event::Ended { peer, onboarding });
                     }
                 }
                 Output::HandshakeFailed { path, reason, guessed, .. } => {
-                    tracing::warn!("{} could not connect: {reason}", path.remote);
+                    if self.said.may_say("could not connect", now.mono) {
+                        tracing::warn!("{} could not connect: {reason}", path.remote);
+                    }
                     if guessed
                         && self.pin.was_wrong(now.mono)
                         && let Some(security) = security
@@ -318,11 +326,16 @@ impl Secure {
         let peer = Peer { remote: path.remote, socket: path.socket, session: number };
         let proof = self.proof(info).filter(|proof| proof.holds(security, now));
         let Some(proof) = proof else {
-            tracing::warn!("{} came too late, or as nobody", path.remote);
+            if self.said.may_say("came too late, or as nobody", now.mono) {
+                tracing::warn!("{} came too late, or as nobody", path.remote);
+            }
             return self.dtls.close(session, now);
         };
         match &proof {
-            Proof::Onboarding => tracing::info!("{} onboards the device", path.remote),
+            Proof::Onboarding if self.said.may_say("onboards the device", now.mono) => {
+                tracing::info!("{} onboards the device", path.remote);
+            }
+            Proof::Onboarding => {}
             Proof::Configured { name, .. } => tracing::info!("{} is {name}", path.remote),
             Proof::Owner { uuid, .. }
             | Proof::Key { uuid, .. }

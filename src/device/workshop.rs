@@ -104,13 +104,9 @@ impl Workshop {
         self.current.as_ref().map(|(_, progress)| progress)
     }
 
-    /// The next report.
-    pub(super) async fn report(&mut self) -> (WorkId, Report) {
-        match self.reports.recv().await {
-            Some(report) => report,
-            // The thread is gone only if it panicked, and that ends the process in a release.
-            None => std::future::pending().await,
-        }
+    /// The next report; none if the thread is gone, which only a panic in it brings about.
+    pub(super) async fn report(&mut self) -> Option<(WorkId, Report)> {
+        self.reports.recv().await
     }
 
     fn order(&self, order: Order) {
@@ -336,3 +332,24 @@ fn pause(length: Duration, cancel: &Cancel) {
 const ENVELOPE: &str = "envelope.suit";
 /// Name of the file that says where the envelope came from.
 const SOURCE: &str = "source";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workshop_whose_thread_has_panicked_says_so_instead_of_nothing() {
+        let (orders, _inbox) = mpsc::sync_channel(ORDERS_MAX);
+        let (outbox, reports) = reports::channel(1);
+        let mut workshop = Workshop { orders, reports, current: None };
+        let thread = thread::spawn(move || {
+            outbox.blocking_send((WorkId(1), Report::Fetched(Ok(())))).unwrap();
+            panic!("as a defect would");
+        });
+        assert!(thread.join().is_err());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let next = |workshop: &mut Workshop| runtime.block_on(workshop.report());
+        assert!(next(&mut workshop).is_some(), "what it did before counts");
+        assert!(next(&mut workshop).is_none());
+    }
+}

@@ -150,7 +150,8 @@ fn allowed(site: &Site<'_>, subject: &Subject, resource: Resource, method: Code)
     let Some(guard) = site.guard else { return true };
     let href = resource.href(&site.about.softwareupdate_href);
     let access = Access { subject, resource, href, method };
-    security::permits(guard.state, guard.connected, &access, site.now.wall)
+    // What has ended stays ended when the clock is put back.
+    security::permits(guard.state, guard.connected, &access, site.state.time(site.now.wall))
 }
 
 /// Whether somebody may see a resource now: asked again for those who watch when access changes.

@@ -264,7 +264,7 @@ impl State {
     }
 
     /// What time it is at least, by a clock that may be wrong.
-    pub(super) fn time(&self, wall: DateTime<Utc>) -> DateTime<Utc> {
+    pub fn time(&self, wall: DateTime<Utc>) -> DateTime<Utc> {
         wall.max(self.time_floor)
     }
 

@@ -422,6 +422,9 @@ fn an_entry_holds_in_its_time_only() {
         assert_eq!(bench.post(&owner, ACL2, &body), Code::CHANGED);
         assert_eq!(bench.get(&peer(who), SWU).is_ok(), holds, "{period}");
     }
+    // The clock was put back: this device was updated in April.
+    bench.update.time_floor = "2026-04-01T00:00:00Z".parse().unwrap();
+    assert!(bench.get(&peer(Uuid::from_u128(1)), SWU).is_err(), "what has ended stays ended");
 }
 
 #[test]

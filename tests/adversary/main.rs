@@ -10,16 +10,19 @@
 mod across_a_reset;
 mod amplification;
 mod clear_changes;
+mod clock_back;
 mod coap;
 mod guess_flood;
 mod half_open;
 #[allow(dead_code, reason = "not every scenario needs everything")]
 mod hand;
+mod log_flood;
 mod owner;
 mod pin_guesses;
 mod pin_selection;
 mod revoked;
 mod rolled_back;
+mod service;
 #[allow(dead_code, reason = "what else a tool can do is for other tests")]
 #[path = "../device/tool.rs"]
 mod tool;

@@ -12,7 +12,7 @@ use crate::owner::{OWNER, Owner, anonymous, psk};
 use crate::victim::{DOXM, Victim, refusal, wait_until};
 
 /// A record file, read and written as the store does: a header, the body, and a digest over both.
-fn rewrite(file: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn rewrite(file: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = fs::read(file).unwrap();
     bytes.truncate(bytes.len() - 32);
     change(&mut bytes);

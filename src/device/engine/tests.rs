@@ -82,8 +82,9 @@ async fn live(engine: &mut Engine, gate: Gate) {
         let deadline = engine.deadline(now);
         tokio::select! {
             woken = engine.woken() => match woken {
-                Woken::Report(work, report) => engine.reported(work, report, clock::now()),
-                Woken::Request(request) => drop(engine.serve(request, gate, clock::now())),
+                Some(Woken::Report(work, report)) => engine.reported(work, report, clock::now()),
+                Some(Woken::Request(request)) => drop(engine.serve(request, gate, clock::now())),
+                None => panic!("the workshop is gone"),
             },
             () = sleep::until(deadline, now.mono) => {}
         }
