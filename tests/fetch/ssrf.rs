@@ -2,8 +2,11 @@
 //! (server-side request forgery). No connection is made: none of the names below is even looked up to
 //! an address that somebody could hear.
 
+use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use freshen::fetch::{Error, Fetcher, Settings};
 use freshen::worker::Cancel;
@@ -200,24 +203,75 @@ fn no_redirection_leads_where_it_should_not() {
     nobody_was_heard(&heard);
 }
 
+/// Whoever answers for a name lies the second time: first comes an address that may be connected to, and
+/// then one where somebody else listens at the same port.
 #[test]
 fn an_answer_is_asked_for_once_and_what_was_judged_is_connected_to() {
-    // The second answer of `twice.example` would be this machine, and is never asked for.
+    let nothing = [("Content-Length", String::from("0"))];
+    let front =
+        Faulty::start_at("127.0.0.2", move |_, stream| head(stream, "404 Not Found", &nothing));
+    let heard = TcpListener::bind(("127.0.0.3", front.base.port().unwrap())).unwrap();
+    static ASKED: AtomicU8 = AtomicU8::new(0);
+    let fetcher = Fetcher::with_lookup(settings(&front.certs.ca), |_, port| {
+        let asked = ASKED.fetch_add(1, Ordering::SeqCst);
+        Ok(vec![([127, 0, 0, asked.min(1) + 2], port).into()])
+    })
+    .unwrap();
+    let url = front.base.join("release.suit").unwrap();
+    let error = fetcher.envelope(url.as_str(), &Cancel::new()).unwrap_err();
+    assert!(matches!(error, Error::HttpStatus(404, _)), "{error:?}");
+    assert_eq!((front.seen().len(), ASKED.load(Ordering::SeqCst)), (1, 1));
+    nobody_was_heard(&heard);
+    // The control: who asks again is led there.
+    heard.set_nonblocking(false).unwrap();
+    let (cancel, (hears, hearing)) = (Cancel::new(), mpsc::channel());
+    let enough = cancel.clone();
+    std::thread::spawn(move || {
+        hears.send(heard.accept().unwrap().1).unwrap();
+        enough.cancel();
+    });
+    fetcher.envelope(url.as_str(), &cancel).unwrap_err();
+    hearing.recv_timeout(Duration::from_secs(5)).expect("the second answer leads elsewhere");
+}
+
+#[test]
+fn no_datagram_goes_where_a_name_may_not_lead() {
     let heard = UdpSocket::bind("127.0.0.1:0").unwrap();
     heard.set_nonblocking(true).unwrap();
     let settings = Settings { loopback_addresses: false, ..settings(&harness::certs::make().ca) };
     let settings = Settings { allow_schemes: vec!["coap".into()], ..settings };
-    static ASKED: AtomicUsize = AtomicUsize::new(0);
-    let fetcher = Fetcher::with_lookup(settings, |_, port| {
-        ASKED.fetch_add(1, Ordering::SeqCst);
-        Ok(vec![([127, 0, 0, 1], port).into()])
-    })
-    .unwrap();
+    let lookup = |_: &str, port| Ok(vec![([127, 0, 0, 1], port).into()]);
+    let fetcher = Fetcher::with_lookup(settings, lookup).unwrap();
     let url = format!("coap://a.example:{}/x", heard.local_addr().unwrap().port());
     let error = fetcher.envelope(&url, &Cancel::new()).unwrap_err();
     assert!(matches!(error, Error::HostNotAllowed(_)), "{error:?}");
-    assert_eq!(ASKED.load(Ordering::SeqCst), 1);
     assert!(heard.recv(&mut [0; 1]).is_err(), "no datagram was sent");
+}
+
+/// Where both schemes are allowed, a redirection still does not take the cover off.
+#[test]
+fn no_redirection_leads_from_https_to_http() {
+    let open = TcpListener::bind("127.0.0.1:0").unwrap();
+    let location = format!("http://localhost:{}/x", open.local_addr().unwrap().port());
+    let to = location.clone();
+    let front = Faulty::start(move |_, stream| {
+        head(stream, "302 Found", &[("Location", to.clone()), ("Content-Length", "0".into())])
+    });
+    let allow_schemes = vec!["https".into(), "http".into()];
+    let settings = Settings { allow_schemes, ..settings(&front.certs.ca) };
+    let fetcher = Fetcher::new(settings).unwrap();
+    let error = fetcher.envelope(front.base.as_str(), &Cancel::new()).unwrap_err();
+    assert!(matches!(&error, Error::Redirect(why) if why.contains("secured")), "{error:?}");
+    nobody_was_heard(&open);
+    // The control: the place may be fetched from, and can be.
+    open.set_nonblocking(false).unwrap();
+    let serving = std::thread::spawn(move || {
+        let (mut stream, _) = open.accept().unwrap();
+        assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhere").unwrap();
+    });
+    assert_eq!(fetcher.envelope(&location, &Cancel::new()).unwrap().bytes, b"here");
+    serving.join().unwrap();
 }
 
 fn nobody_was_heard(listener: &TcpListener) {
