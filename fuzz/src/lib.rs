@@ -1,3 +1,5 @@
 //! The bodies of the fuzz targets, one module a room.
 
 pub mod coap;
+pub mod ocf;
+pub mod package;

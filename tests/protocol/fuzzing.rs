@@ -3,6 +3,10 @@
 
 #[path = "../../fuzz/src/coap.rs"]
 mod coap;
+#[path = "../../fuzz/src/ocf.rs"]
+mod ocf;
+#[path = "../../fuzz/src/package.rs"]
+mod package;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -36,4 +40,24 @@ fn a_long_registration_is_renewed_in_blocks() {
 #[test]
 fn any_conversation_does_no_harm() {
     inputs(2).for_each(|input| coap::conversation(&input));
+}
+
+#[test]
+fn any_orders_do_no_harm() {
+    inputs(3).take(4000).for_each(|input| ocf::orders(&input));
+}
+
+#[test]
+fn any_envelope_does_no_harm() {
+    inputs(4).for_each(|input| package::envelopes(&input));
+    // What a person made, and bytes of it.
+    let vectors = include_str!("../vectors/packages.txt").lines();
+    let hex = |line: &str| {
+        let digit = |at| u8::from_str_radix(line.get(at..at + 2)?, 16).ok();
+        (0..line.len()).step_by(2).map(digit).collect::<Option<Vec<u8>>>()
+    };
+    for bytes in vectors.filter(|line| line.len() > 20).filter_map(hex) {
+        package::envelopes(&bytes);
+        (0..bytes.len()).step_by(7).for_each(|end| package::envelopes(&bytes[..end]));
+    }
 }
