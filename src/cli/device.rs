@@ -66,8 +66,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
 /// inherit this.
 fn keep_private(state: &Path) {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    let mode = std::fs::metadata(state).map_or(0, |state| state.permissions().mode());
-    if mode & 0o007 != 0 {
+    // What is no directory is told of where it is taken.
+    let open = |state: std::fs::Metadata| state.is_dir() && state.permissions().mode() & 0o007 != 0;
+    if std::fs::metadata(state).is_ok_and(open) {
         let state = state.display();
         tracing::warn!("every user of this machine can look into {state}; chmod 700 closes it");
     }
