@@ -11,6 +11,7 @@ fn other_users_cannot_look_into_the_state_of_a_device() {
     let victim = Victim::start("[onboarding]\nmethods = [\"rdp\"]\n");
     let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(victim.state()), 0o700);
+    assert_eq!(victim.umask(), "0077");
     // The control: there is something to look at. Its files are not open to others either.
     let found = fs::read_dir(victim.state()).unwrap().map(|file| file.unwrap().path());
     let files: Vec<_> = found.filter(|path| path.is_file()).collect();

@@ -77,6 +77,13 @@ impl Victim {
         self.directory.path().join("state")
     }
 
+    /// What the kernel takes away from all that its process makes.
+    pub(crate) fn umask(&self) -> String {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("Umask:")).unwrap();
+        line.trim().to_owned()
+    }
+
     /// Datagrams that the kernel dropped before the device could take them from its secure socket.
     pub(crate) fn lost_datagrams(&self) -> u64 {
         let local = format!(":{:04X} ", self.secure.port());
