@@ -1,7 +1,7 @@
 //! This room is the command line: one file per command.
 //!
 //! `device` and `launch` are in every build; the vendor's and the client's commands and the demo only
-//! with the feature `tool`. [`tool`] reads the arguments there, and [`small`] where a device has to be
+//! with the feature `tool`. [`tool`] reads the arguments there, and `small` where a device has to be
 //! small: the same words, and tests that both read them alike.
 
 mod device;

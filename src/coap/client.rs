@@ -111,7 +111,7 @@ impl Client {
         }
     }
 
-    /// See [`Endpoint::request`].
+    /// See [`Endpoint::request`](super::Endpoint::request).
     pub(super) fn ask(
         &mut self,
         messages: &mut Messages,
@@ -130,7 +130,7 @@ impl Client {
         self.begin(messages, call, asking, now)
     }
 
-    /// See [`Endpoint::download`].
+    /// See [`Endpoint::download`](super::Endpoint::download).
     pub(super) fn ask_parts(
         &mut self,
         messages: &mut Messages,
@@ -150,7 +150,7 @@ impl Client {
         self.begin(messages, call, asking, now)
     }
 
-    /// See [`Endpoint::request_multicast`].
+    /// See [`Endpoint::request_multicast`](super::Endpoint::request_multicast).
     pub(super) fn ask_group(
         &mut self,
         messages: &mut Messages,
@@ -534,7 +534,7 @@ impl Client {
         }
     }
 
-    /// See [`Endpoint::cancel`].
+    /// See [`Endpoint::cancel`](super::Endpoint::cancel).
     pub(super) fn abandon(&mut self, messages: &mut Messages, call: Call, now: Instant) {
         let Some(asking) = self.forget_call(messages, call, now) else { return };
         let Some(observation) = asking.observation else { return };

@@ -25,7 +25,7 @@ struct Made {
 }
 
 impl Server {
-    /// See [`Endpoint::notify`].
+    /// See [`Endpoint::notify`](super::Endpoint::notify).
     pub(super) fn tell(
         &mut self,
         messages: &mut Messages,

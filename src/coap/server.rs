@@ -356,7 +356,7 @@ impl Server {
         messages.outputs.push_back(Output::Request { ticket, peer, reception, request });
     }
 
-    /// See [`Endpoint::respond`].
+    /// See [`Endpoint::respond`](super::Endpoint::respond).
     pub(super) fn answer(
         &mut self,
         messages: &mut Messages,
@@ -372,7 +372,7 @@ impl Server {
         }
     }
 
-    /// See [`Endpoint::ignore`].
+    /// See [`Endpoint::ignore`](super::Endpoint::ignore).
     pub(super) fn leave_unanswered(
         &mut self,
         messages: &mut Messages,
